@@ -1,0 +1,46 @@
+# Everything sets itself up in .venv: `make demo` and `make test` need Python >= 3.11 and make only.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+JOBS ?= 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    run the main job on the model that ships with the package"
+	@echo "make test    formatting, lint, types and tests, as in CI"
+	@echo "make lint    formatting, lint and types only"
+	@echo "make format  rewrite the files as ruff formats them"
+	@echo "make clean   remove .venv, caches and build results"
+
+demo: $(STAMP)
+	@$(BIN)/onnxslim demo
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: lint
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find onnxslim passes tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# Installed once; again only when pyproject.toml changes.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; install one, or set PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the project and its tools into .venv ..."
+	@$(BIN)/python -m pip install --quiet -e '.[cpu,dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Facts about a model; nothing here changes one."""

@@ -1,0 +1,1 @@
+"""Reading, editing, checking and saving models."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime in a child process, and the data fed to it."""

@@ -1,0 +1,1 @@
+"""Proof that a rewritten model is still what it was."""
