@@ -1,0 +1,106 @@
+"""Passes as text: ``fold-constants{max_bytes=1024,ops=["Add"]}`` and back.
+
+The part in braces is a TOML inline table; a bare word is taken as a string.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from typing import Any
+
+from onnxslim.errors import UsageError
+from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.registry import get_pass
+
+_SPEC = re.compile(r"^\s*([A-Za-z][\w-]*)\s*(?:\{(.*)\})?\s*$", re.S)
+_BARE = re.compile(r"=\s*([A-Za-z_][\w./-]*)\s*(?=[,}]|$)")
+
+
+def parse_pass(text: str) -> Pass:
+    """The pass that a text names.
+
+    Raises:
+        UsageError: For text that is none, unknown options or values of the wrong type.
+        UnknownPassError: For a name that is none.
+    """
+    match = _SPEC.match(text)
+    if match is None:
+        raise UsageError(f"{text!r} is no pass: expected name or name{{option=value,...}}")
+    name, body = match.groups()
+    return make_pass(get_pass(name), _table(text, body or ""))
+
+
+def _table(text: str, body: str) -> dict[str, Any]:
+    quoted = _BARE.sub(
+        lambda m: m[0] if m[1] in ("true", "false", "inf", "nan") else f'="{m[1]}"', body
+    )
+    try:
+        return tomllib.loads(f"x = {{{quoted}}}")["x"]  # type: ignore[no-any-return]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"cannot read the options of {text!r}: {error}") from error
+
+
+def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:
+    """An instance of a pass class with options checked against its fields.
+
+    Raises:
+        UsageError: For an unknown option or a value of the wrong type.
+    """
+    fields = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in options.items():
+        if key not in fields:
+            known = ", ".join(sorted(fields)) or "none"
+            raise UsageError(f"pass {cls.name} has no option {key!r}; its options: {known}")
+        values[key] = _convert(cls.name, key, value, hints[key])
+    return cls(**values)
+
+
+def _convert(name: str, key: str, value: Any, hint: Any) -> Any:
+    """A TOML value as the type of a field (int to float, list to tuple), or UsageError."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        choices = [t for t in typing.get_args(hint) if t is not type(None)]
+        return _convert(name, key, value, choices[0])
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(name, key, v, typing.get_args(hint)[0]) for v in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    expected = str if origin is typing.Literal else hint
+    if expected in (int, float, str, bool) and type(value) is not expected:
+        kind = getattr(expected, "__name__", expected)
+        raise UsageError(f"option {key} of pass {name} is {value!r}, expected {kind}")
+    if origin is typing.Literal and value not in typing.get_args(hint):
+        allowed = ", ".join(map(str, typing.get_args(hint)))
+        raise UsageError(f"option {key} of pass {name} is {value!r}, expected one of {allowed}")
+    return value
+
+
+def format_pass(item: Pass) -> str:
+    """Text of a pass; options at their default are left out. ``parse_pass`` reverses it."""
+    if not dataclasses.is_dataclass(item):
+        return item.name
+    changed = {
+        f.name: getattr(item, f.name)
+        for f in dataclasses.fields(item)
+        if getattr(item, f.name) != f.default
+    }
+    body = ",".join(f"{key}={format_value(value)}" for key, value in changed.items())
+    return f"{item.name}{{{body}}}" if body else item.name
+
+
+def format_value(value: Any) -> str:
+    """A Python value as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(format_value(v) for v in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
