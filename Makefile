@@ -40,7 +40,7 @@ clean:
 # Installed once; again only when pyproject.toml changes.
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; install one, or set PYTHON=/path/to/python3" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	@echo "installing the project and its tools into .venv ..."
 	@$(BIN)/python -m pip install --quiet -e '.[cpu,dev]'
 	@touch $@

@@ -274,6 +274,8 @@ def test_every_folder_with_python_files_is_a_package() -> None:
 
 
 def test_passes_is_a_symlink() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout: an sdist has no symlink and needs none")
     link = ROOT / "onnxslim" / "passes"
     assert link.is_symlink()
     assert link.readlink().as_posix() == "../passes"

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 TOP_LEVEL = {"onnxslim", f"onnxslim_toolkit-{onnxslim.__version__}.dist-info"}
+pytestmark = pytest.mark.slow
 JUNK = shutil.ignore_patterns("__pycache__", ".*_cache", ".*.tmp")
 
 
