@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from onnxslim import _checkout
 
 __version__ = "1.0.0a1"  # read from here by pyproject.toml, without importing the package
 __distribution__ = "onnxslim-toolkit"
 
 _checkout.install()
+
+_API = ("Result", "load", "optimize", "save", "validate")
+
+
+def __getattr__(name: str) -> Any:
+    """The Python API, imported on first use: ``import onnxslim`` itself stays light."""
+    if name in _API:
+        from onnxslim import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'onnxslim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_API])

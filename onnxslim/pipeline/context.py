@@ -49,6 +49,7 @@ class PassContext:
         self.calibration = calibration
         self.reference = reference
         self.warnings: list[str] = []
+        self.growth: list[str] = []
         self.skipped: list[tuple[str, str]] = []
         self.since = -1
         self.names = Names(model)

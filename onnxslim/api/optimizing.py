@@ -1,0 +1,233 @@
+"""Run a recipe over a model, verify the result against the original, write it.
+
+The order of things: the child process starts importing ONNX Runtime while the model is read here;
+it runs the original while the passes work here; the rewritten model is written beside the target
+under a temporary name, compared from there, and only then renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.api.options import RunOptions
+from onnxslim.api.results import Result
+from onnxslim.api.sources import ModelLike, open_model, path_of
+from onnxslim.errors import PassError, UnsupportedModelError, VerificationError
+from onnxslim.graph.save import Staged, check_target, stage
+from onnxslim.graph.signature import signature
+from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager, without
+from onnxslim.pipeline.recipes import Recipe, format_recipe, get_recipe
+from onnxslim.pipeline.registry import get_pass
+from onnxslim.pipeline.spec import format_pass, parse_pass
+from onnxslim.report.documents import PassEntry
+from onnxslim.report.summary import summarize
+from onnxslim.runtime.worker import Worker
+from onnxslim.verify.numerics import Verification, Verifier, not_verified
+from onnxslim.verify.structure import verify_structure
+
+
+def optimize(
+    model: ModelLike,
+    recipe: str | os.PathLike[str] | Recipe = "default",
+    *,
+    passes: Sequence[str | Pass] = (),
+    skip: Sequence[str] = (),
+    output: str | os.PathLike[str] | None = None,
+    options: RunOptions | None = None,
+    verify: bool = True,
+    force: bool = False,
+    save_recipe: str | os.PathLike[str] | None = None,
+    allow_external_dir: str | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Result:
+    """Make a model smaller without changing what it computes.
+
+    Args:
+        model: A path, an ``onnx_ir.Model`` or an ``onnx.ModelProto``; never changed.
+        recipe: Name of a recipe, a ``.toml`` file, or a :class:`Recipe`.
+        passes: Passes to run after the recipe, as values or text (``fold-constants{...}``).
+        skip: Names of passes to leave out.
+        output: File to write; None gives only the model.
+        options: How the models are run for the verification.
+        verify: Compare the result with the original in ONNX Runtime before anything is written.
+        force: Replace ``output`` when it exists.
+        save_recipe: File to write the resolved recipe to.
+        allow_external_dir: Another folder that external weights may be read from.
+        on_step: Called with the name of what is being done.
+
+    Returns:
+        The new model with counts, passes, verification and warnings.
+
+    Raises:
+        UnsupportedModelError: When the model cannot be read or is invalid.
+        VerificationError: When the result differs; it names the pass, and has ``result``.
+        UsageError: For options that make no sense.
+    """
+    if isinstance(passes, (str, Pass)):
+        passes = (passes,)
+    chosen = resolve(recipe, passes, skip)
+    target = None if output is None else check_target(output, path_of(model), force=force)
+    options = options or RunOptions()
+    with ExitStack() as stack:
+        worker = stack.enter_context(Worker())
+        worker.start()
+        job = _Job(model, chosen, worker, options, allow_external_dir, on_step or _silent)
+        job.open(stack, verify)
+        job.rewrite(target)
+        result = job.finish(target, stack)
+    if save_recipe is not None:
+        Path(save_recipe).write_text(format_recipe(chosen), encoding="utf-8")
+    return result
+
+
+def resolve(
+    recipe: str | os.PathLike[str] | Recipe, passes: Sequence[str | Pass], skip: Sequence[str]
+) -> Recipe:
+    """The recipe to run: the named one, with passes appended and others left out."""
+    base = recipe if isinstance(recipe, Recipe) else get_recipe(os.fspath(recipe))
+    added = tuple(p if isinstance(p, Pass) else parse_pass(p) for p in passes)
+    left_out = [get_pass(name).name for name in skip]
+    return without(Recipe(base.name, (*base.steps, *added)), left_out)
+
+
+def _silent(text: str) -> None:
+    """Progress that nobody asked for."""
+
+
+@dataclass
+class _Job:
+    """One run of :func:`optimize`."""
+
+    source: ModelLike
+    recipe: Recipe
+    worker: Worker
+    options: RunOptions
+    allow_external_dir: str | None
+    on_step: Callable[[str], None]
+    warnings: list[str] = field(default_factory=list)
+
+    def open(self, stack: ExitStack, verify: bool) -> None:
+        """Read the model, refuse an invalid one, and let the child run it meanwhile."""
+        self.on_step("reading")
+        self.model = self._load()
+        self.size = signature(self.model).bytes
+        problems = verify_structure(self.model)
+        if problems:
+            raise UnsupportedModelError(f"{self._label()} is not a valid model: {problems[0]}")
+        self.verifier: Verifier | None = None
+        if verify:
+            self.verifier = stack.enter_context(self._verifier(stack))
+            self.verifier.prepare()
+        infer_shapes(self.model, worker=self.worker)
+        self.before = summarize(self.model, self.size)
+
+    def _load(self) -> ir.Model:
+        return open_model(self.source, allow_external_dir=self.allow_external_dir)
+
+    def _label(self) -> str:
+        return str(path_of(self.source) or "the model")
+
+    def _verifier(self, stack: ExitStack) -> Verifier:
+        path = path_of(self.source)
+        if path is None or signature(self.model).rewritten:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxslim-"))
+            path = stack.enter_context(stage(self.model, folder)).model_path
+        return Verifier(path, model=self._load(), worker=self.worker, options=self.options)
+
+    def rewrite(self, target: Path | None) -> None:
+        """Run the recipe; when a pass breaks the model, leave the model from before it."""
+        self.ctx = PassContext(self.model, worker=self.worker)
+        self.manager = Manager(self.recipe, on_pass=self.on_step)
+        try:
+            self.manager.run(self.model, self.ctx)
+        except PassError as error:
+            raise type(error)(f"{error}; {self._reproducer(target)}") from error
+
+    def _reproducer(self, target: Path | None) -> str:
+        from onnxslim.api.blame import Culprit, replay
+
+        runs = self.manager.runs
+        before, _ = replay(self._load(), self.recipe, len(runs) - 1)
+        return Culprit("", format_pass(runs[-1]), before).save(target, self._label())
+
+    def finish(self, target: Path | None, stack: ExitStack) -> Result:
+        """Stage the new model, verify what was staged, and put it in place."""
+        self.on_step("verifying")
+        if target is not None:
+            folder: str = str(target.parent)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxslim-"))
+        staged = stack.enter_context(stage(self.model, folder, name=target and target.name))
+        verification = self._verify(staged)
+        result = self._result(staged, verification)
+        if verification.ok is False:
+            raise self._failure(result, target)
+        if verification.ok is None and self.verifier is not None:
+            raise UnsupportedModelError(
+                f"{self._label()} could not be verified: {verification.failure}; describe its inputs "
+                "with --input-shape, --dim or --data, or use --no-verify"
+            )
+        if target is not None:
+            staged.commit(target)
+            result.output = str(target)
+        return result
+
+    def _verify(self, staged: Staged) -> Verification:
+        if self.verifier is None:
+            return not_verified(self.options.provider)
+        return self.verifier.verify(staged.model_path)
+
+    def _result(self, staged: Staged, verification: Verification) -> Result:
+        after = summarize(self.model, staged.bytes)
+        warnings = [*self.ctx.warnings, *verification.warnings]
+        if staged.bytes > self.size:
+            reasons = "; ".join(self.ctx.growth) or "the file was re-encoded"
+            grown = staged.bytes - self.size
+            warnings.append(f"the model grew by {grown} bytes: {reasons}")
+        path = path_of(self.source)
+        return Result(
+            model=self.model,
+            before=self.before,
+            after=after,
+            passes=[
+                PassEntry(
+                    name=r.name,
+                    options=r.options,
+                    rewrites=r.rewrites,
+                    seconds=round(r.seconds, 4),
+                    skipped=r.skipped,
+                )
+                for r in self.manager.records
+            ],
+            verification=verification,
+            warnings=warnings,
+            input=None if path is None else str(path),
+        )
+
+    def _failure(self, result: Result, target: Path | None) -> VerificationError:
+        """Name the pass that broke the model, and leave what is needed to see it again."""
+        from onnxslim.api.blame import blame
+
+        culprit = blame(self._load, self.recipe, len(self.manager.runs), self._still_equal)
+        what = result.verification.failure or "outputs differ"
+        text = f"verification failed after {culprit.text}: {what}"
+        if culprit.model is not None:
+            text += f"; {culprit.save(target, self._label())}"
+        error = VerificationError(text)
+        error.result = result  # type: ignore[attr-defined]
+        return error
+
+    def _still_equal(self, model: ir.Model) -> bool:
+        assert self.verifier is not None
+        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder, stage(model, folder) as s:
+            return self.verifier.verify(s.model_path).ok is not False

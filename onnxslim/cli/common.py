@@ -1,0 +1,113 @@
+"""Options that mean the same in every command, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from onnxslim.api.options import RunOptions
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks and logs.")]
+Provider = Annotated[
+    str, typer.Option("--provider", help="cpu, cuda or the name of an execution provider.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SRC",
+        help="Samples: .npz, folder of .npz/.npy/images/test_data_set_*, FILE.py:FUNCTION, random.",
+    ),
+]
+Samples = Annotated[int | None, typer.Option("--samples", min=1, help="Use at most N samples.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace OUT when it exists.")]
+NoVerify = Annotated[
+    bool, typer.Option("--no-verify", help="Write OUT without comparing it with MODEL.")
+]
+CustomOps = Annotated[
+    list[str] | None,
+    typer.Option("--custom-ops", metavar="LIB.so", help="Library of custom operators to load."),
+]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Shape of an input, for runs."),
+]
+Dim = Annotated[
+    list[str] | None,
+    typer.Option("--dim", metavar="seq=128", help="Size of a dynamic dimension, for runs."),
+]
+InputValue = Annotated[
+    list[str] | None,
+    typer.Option("--input-value", metavar="NAME=16000", help="Value of an input, for runs."),
+]
+State = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="OUT=IN", help="Feed an output back as an input."),
+]
+ImageSize = Annotated[
+    str | None, typer.Option("--image-size", metavar="H,W", help="Size that images are made.")
+]
+Resize = Annotated[
+    str | None, typer.Option("--resize", help="stretch, crop, letterbox or keep-height.")
+]
+ChannelOrder = Annotated[str | None, typer.Option("--channel-order", help="rgb or bgr.")]
+Scale = Annotated[
+    float | None, typer.Option("--scale", help="Factor on pixel values, before mean and std.")
+]
+Mean = Annotated[
+    str | None, typer.Option("--mean", metavar="R,G,B", help="Subtracted from each channel.")
+]
+Std = Annotated[
+    str | None, typer.Option("--std", metavar="R,G,B", help="Divides each channel.")
+]
+Layout = Annotated[str | None, typer.Option("--layout", help="nchw or nhwc.")]
+ExternalDir = Annotated[
+    str | None,
+    typer.Option(
+        "--allow-external-dir", metavar="DIR", help="Also read external weights from this folder."
+    ),
+]
+
+
+def run_options(
+    *,
+    provider: str = "cpu",
+    data: str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    custom_ops: Sequence[str] | None = None,
+    input_shape: Sequence[str] | None = None,
+    dim: Sequence[str] | None = None,
+    input_value: Sequence[str] | None = None,
+    state: Sequence[str] | None = None,
+    **images: Any,
+) -> RunOptions:
+    """The options of one command line as the API takes them."""
+    from onnxslim.api.options import RunOptions
+
+    return RunOptions(
+        provider=provider,
+        data=data,
+        data_options={k: v for k, v in images.items() if v is not None},
+        samples=samples,
+        seed=seed,
+        input_shapes=tuple(input_shape or ()),
+        dims=tuple(dim or ()),
+        input_values=tuple(input_value or ()),
+        states=tuple(state or ()),
+        custom_ops=tuple(custom_ops or ()),
+    )
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Log everything of this package to standard error under ``-v``."""
+    import logging
+
+    if verbose:
+        logging.getLogger("onnxslim").setLevel(logging.DEBUG)

@@ -1,0 +1,114 @@
+"""The command ``onnxslim``: parses, calls the API, prints, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from onnxslim.cli import demo, doctor, optimize, passes, validate
+from onnxslim.errors import OnnxSlimError
+
+app = typer.Typer(
+    name="onnxslim",
+    help="Make ONNX models smaller and faster, and prove that they still compute the same.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("optimize")(optimize.command)
+app.command("validate")(validate.command)
+app.command("passes")(passes.command)
+app.command("doctor")(doctor.command)
+app.command("demo")(demo.command)
+
+COMMANDS = ("optimize", "validate", "passes", "doctor", "demo")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from onnxslim import __version__
+
+        typer.echo(f"onnxslim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Make ONNX models smaller and faster, and prove that they still compute the same."""
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script: runs a command and exits with its code."""
+    sys.exit(invoke(list(sys.argv[1:] if argv is None else argv)))
+
+
+def invoke(argv: list[str]) -> int:
+    """Run one command line; returns the exit code, never raises for a user's mistake."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
+    try:
+        return _dispatch(_shortcut(argv))
+    except OnnxSlimError as error:
+        _complain(str(error))
+        if _verbose(argv):
+            logging.getLogger(__name__).error("details", exc_info=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except (OSError, MemoryError, RecursionError) as error:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        name = getattr(error, "filename", None)
+        _complain(f"{name}: {text}" if name else text)
+        if _verbose(argv):
+            logging.getLogger(__name__).error("details", exc_info=True)
+        return 2
+
+
+def _dispatch(argv: list[str]) -> int:
+    from typer._click.exceptions import ClickException, NoArgsIsHelpError
+
+    try:
+        code = app(args=argv, standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        typer.echo(error.format_message(), err=True)
+        return 2
+    except ClickException as error:
+        _complain(f"{error.format_message()} (see `onnxslim --help`)")
+        return 2
+    except typer.Abort:
+        _complain("interrupted")
+        return 130
+    except typer.Exit as stop:
+        return stop.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _shortcut(argv: list[str]) -> list[str]:
+    """``onnxslim IN OUT ...`` as users of other simplifiers type it."""
+    if len(argv) >= 2 and argv[0] not in COMMANDS and not argv[0].startswith("-"):
+        if not argv[1].startswith("-"):
+            return ["optimize", argv[0], "-o", argv[1], "--force", *argv[2:]]
+    return argv
+
+
+def _verbose(argv: Sequence[str]) -> bool:
+    return "-v" in argv or "--verbose" in argv
+
+
+def _complain(text: str) -> None:
+    from onnxslim.cli.console import plain
+
+    sys.stderr.write(f"onnxslim: {plain(text)}\n")
