@@ -1,0 +1,303 @@
+"""What the worker child can do: sessions, reducers, onnx's checker, inference and converter."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxslim.runtime import protocol, reducers
+from onnxslim.runtime.protocol import ELEMENTS, FIRST_EXOTIC, Answer, RawTensor, Refusal, Value
+
+try:
+    import onnxruntime as ort
+
+    _missing = ""
+except ImportError as problem:
+    ort = None
+    _missing = protocol.one_line(problem)
+
+_LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_NUMBERS = {name: number for name, number, _ in ELEMENTS.values()}
+
+
+class Executor:
+    """Holds the loaded sessions and running reductions by number."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, Any] = {}
+        self._reductions: dict[int, _Reduction] = {}
+
+    def handler(self, op: str) -> Callable[[Mapping[str, Any], list[Value]], Answer]:
+        """The method for a request."""
+        found: dict[str, Callable[[Mapping[str, Any], list[Value]], Answer]] = {
+            "load": self._load,
+            "unload": self._unload,
+            "run": self._run,
+            "time": self._time,
+            "evaluate": self._evaluate,
+            "reduce_begin": self._reduce_begin,
+            "reduce_feed": self._reduce_feed,
+            "reduce_end": self._reduce_end,
+            "infer_shapes": _infer_shapes,
+            "check": _check,
+            "convert": _convert,
+            "providers": _providers,
+            "versions": _versions,
+        }
+        if op not in found:
+            raise Refusal("error", f"unknown request {op!r}")
+        return found[op]
+
+    def _load(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        session = _session(head["path"], head)
+        self._sessions[head["session"]] = session
+        return {
+            "inputs": [_spec(arg) for arg in session.get_inputs()],
+            "outputs": [_spec(arg) for arg in session.get_outputs()],
+            "overridable": [_spec(arg) for arg in session.get_overridable_initializers()],
+            "providers": session.get_providers(),
+        }, []
+
+    def _unload(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        self._sessions.pop(head["session"], None)
+        return {}, []
+
+    def _run(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        feeds = dict(zip(head["feeds"], values, strict=True))
+        return {}, _run(self._sessions[head["session"]], head["outputs"], feeds)
+
+    def _time(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        session = self._sessions[head["session"]]
+        feeds = dict(zip(head["feeds"], values, strict=True))
+        for _ in range(head["warmup"]):
+            session.run(None, feeds)
+        seconds = []
+        for _ in range(head["runs"]):
+            start = time.perf_counter()
+            session.run(None, feeds)
+            seconds.append(time.perf_counter() - start)
+        return {"seconds": seconds}, []
+
+    def _evaluate(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        session = _session(values[0], {"provider": "cpu", "optimization": "disable", "threads": 1})
+        names = [arg.name for arg in session.get_outputs()]
+        results = _run(session, names, {})
+        size = sum(_size(result) for result in results)
+        if size > head["max_bytes"]:
+            raise Refusal("memory", f"the result has {size} bytes, {head['max_bytes']} are allowed")
+        return {"names": names}, results
+
+    def _reduce_begin(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        made = [(reducers.make(r["kind"], r["options"]), r["values"]) for r in head["reducers"]]
+        session = self._sessions[head["session"]]
+        self._reductions[head["reduction"]] = _Reduction(session, made)
+        return {}, []
+
+    def _reduce_feed(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        feeds = dict(zip(head["feeds"], values, strict=True))
+        return {"bytes": self._reductions[head["reduction"]].feed(feeds)}, []
+
+    def _reduce_end(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        states = self._reductions.pop(head["reduction"]).states()
+        keys = [list(state) for state in states]
+        return {"keys": keys}, [array for state in states for array in state.values()]
+
+
+class _Reduction:
+    """Reducers beside a session; a tap is a graph output or a fed input."""
+
+    def __init__(self, session: Any, made: list[tuple[reducers.Reducer, list[str]]]) -> None:
+        self._session, self._made = session, made
+        self._taps = list(dict.fromkeys(name for _, names in made for name in names))
+
+    def feed(self, feeds: Mapping[str, Value]) -> int:
+        names = [name for name in self._taps if name not in feeds]
+        # an empty list would mean all outputs to ONNX Runtime
+        results = _run(self._session, names, feeds) if names else []
+        values = {**feeds, **dict(zip(names, results, strict=True))}
+        for reducer, taps in self._made:
+            reducer.update(*(_numeric(name, values[name]) for name in taps))
+        return sum(_size(values[name]) for name in self._taps)
+
+    def states(self) -> list[reducers.State]:
+        return [reducer.state() for reducer, _ in self._made]
+
+
+def _numeric(name: str, value: Value) -> Any:
+    if isinstance(value, RawTensor):
+        return value.array().astype(np.float32)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value
+    raise Refusal("data", f"{name!r} is not a tensor of numbers and cannot be reduced")
+
+
+def _size(value: Value) -> int:
+    if isinstance(value, RawTensor):
+        return len(value.data)
+    if isinstance(value, (list, tuple)):
+        return sum(_size(item) for item in value)
+    if isinstance(value, dict):
+        return sum(_size(item) for item in value.values())
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            return sum(len(str(item)) + 8 for item in value.reshape(-1))
+        return int(value.nbytes)
+    return 8
+
+
+def _session(model: str | bytes, head: Mapping[str, Any]) -> Any:
+    name = _provider(head["provider"])
+    options = ort.SessionOptions()
+    cpu, reference = name == "CPUExecutionProvider", head["optimization"] == "disable"
+    options.log_severity_level = 4 if cpu else 3
+    options.intra_op_num_threads, options.inter_op_num_threads = head["threads"], 1
+    options.graph_optimization_level = getattr(
+        ort.GraphOptimizationLevel, _LEVELS[head["optimization"]]
+    )
+    if reference:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
+    if head.get("base_dir"):
+        key = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(key, head["base_dir"])
+    for library in head.get("custom_ops", ()):
+        options.register_custom_ops_library(library)
+    listed: list[Any] = [(name, {"use_tf32": "0"}) if "CUDA" in name and reference else name]
+    if not cpu:
+        listed.append("CPUExecutionProvider")
+    session = ort.InferenceSession(model, options, providers=listed)
+    if session.get_providers()[:1] != [name]:
+        raise Refusal(
+            "provider",
+            f"{name} was asked for, but ONNX Runtime silently fell back to "
+            f"{', '.join(session.get_providers())}; the driver or a library it needs is missing",
+        )
+    session.disable_fallback()
+    return session
+
+
+def _provider(asked: str) -> str:
+    if ort is None:
+        raise Refusal("missing", _missing)
+    wanted = asked.lower().removesuffix("executionprovider")
+    available = ort.get_available_providers()
+    for name in available:
+        if name.lower().removesuffix("executionprovider") == wanted:
+            if wanted in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
+                ort.preload_dlls()  # CUDA libraries that came as packages
+            return str(name)
+    known = [n for n in ort.get_all_providers() if n.lower().startswith(wanted)]
+    raise Refusal(
+        "provider",
+        f"provider {asked!r}: this onnxruntime has no {known[0] if known else 'such provider'} "
+        f"(it has {', '.join(available)})",
+    )
+
+
+def _spec(arg: Any) -> dict[str, Any]:
+    shape = [size if isinstance(size, (int, str)) else None for size in arg.shape]
+    return {"name": arg.name, "type": arg.type, "shape": shape}
+
+
+def _run(session: Any, names: list[str] | None, feeds: Mapping[str, Value]) -> list[Value]:
+    types = {arg.name: arg.type for arg in session.get_outputs()}
+    wanted = list(types) if names is None else names
+    exotic_feed = any(isinstance(value, RawTensor) for value in feeds.values())
+    if not exotic_feed and not any(_exotic(types.get(name, "")) for name in wanted):
+        return list(session.run(wanted, dict(feeds)))
+    fed = {name: _ort_value(name, value) for name, value in feeds.items()}
+    results = session.run_with_ort_values(wanted, fed)
+    return [_from_ort(name, value) for name, value in zip(wanted, results, strict=True)]
+
+
+def _exotic(kind: str) -> bool:
+    element = ELEMENTS.get(kind.removeprefix("tensor(").removesuffix(")"))
+    return element is not None and element[1] >= FIRST_EXOTIC
+
+
+def _ort_value(name: str, value: Value) -> Any:
+    if isinstance(value, RawTensor):
+        if protocol.BITS[value.dtype] < 8:
+            raise Refusal(
+                "data", f"input {name!r}: ONNX Runtime takes no {value.dtype} tensor here"
+            )
+        kind = np.uint16 if protocol.BITS[value.dtype] == 16 else np.uint8
+        array = np.frombuffer(value.data, kind).reshape(value.shape)
+        number = _NUMBERS[value.dtype]
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, number)
+    if not isinstance(value, np.ndarray) or value.dtype == object:
+        raise Refusal(
+            "data", f"input {name!r}: only numbers can be fed beside tensors of types numpy lacks"
+        )
+    return ort.OrtValue.ortvalue_from_numpy(value)
+
+
+def _from_ort(name: str, value: Any) -> Value:
+    kind = value.data_type()
+    if not kind.startswith("tensor("):
+        raise Refusal("data", f"output {name!r} of type {kind} cannot be read beside such tensors")
+    if not _exotic(kind):
+        return value.numpy()
+    data = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return RawTensor(ELEMENTS[kind[7:-1]][0], tuple(value.shape()), data)
+
+
+def _infer_shapes(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    import onnx
+
+    given = values[0] if values else onnx.load(head["path"], load_external_data=False)
+    done = onnx.shape_inference.infer_shapes(given, data_prop=True)
+    return {}, [done.SerializeToString()]
+
+
+def _check(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    import onnx
+
+    onnx.checker.check_model(values[0] if values else head["path"])
+    return {}, []
+
+
+def _convert(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    import onnx
+    from onnx import version_converter
+
+    model = onnx.load_model_from_string(values[0])
+    converted = version_converter.convert_version(model, head["version"])
+    return {}, [converted.SerializeToString()]
+
+
+def _providers(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    if ort is None:
+        raise Refusal("missing", _missing)
+    return {"providers": list(ort.get_available_providers())}, []
+
+
+def _versions(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    from importlib import metadata
+
+    found: dict[str, str | None] = {"onnxruntime": None if ort is None else ort.__version__}
+    for name in _distributions(("onnx", "numpy", "onnxruntime-gpu")):
+        found[name] = metadata.version(name)
+    return {"versions": found, "device": None if ort is None else ort.get_device()}, []
+
+
+def _distributions(names: Iterable[str]) -> list[str]:
+    from importlib import metadata
+
+    found = []
+    for name in names:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(name)
+    return found

@@ -1,0 +1,68 @@
+"""Turns what the child answered, or how it died, into one of our errors."""
+
+from __future__ import annotations
+
+from onnxslim.errors import (
+    DataError,
+    MissingRuntimeError,
+    OnnxSlimError,
+    ProviderError,
+    WorkerError,
+)
+from onnxslim.runtime.process import Process
+
+_WHY = {
+    "SIGFPE": ", as an integer division by zero or of the smallest integer by -1 does",
+    "SIGSEGV": ", an access outside of its memory",
+    "SIGBUS": ", a mapped file became shorter",
+    "SIGABRT": ", it gave up by itself",
+}
+_GPU = ("cuda", "tensorrt")
+
+
+def refused(kind: str, text: str, label: str, process: Process) -> OnnxSlimError:
+    """The error for an answer that is a refusal."""
+    if kind == "missing":
+        return MissingRuntimeError(
+            f"ONNX Runtime is needed and cannot be imported ({text}); "
+            "install it: pip install 'onnxslim-toolkit[cpu]'"
+        )
+    if kind == "provider":
+        heard = process.stderr_tail(1) if "fell back" in text else ""
+        said = f" (ONNX Runtime: {heard})" if heard else ""
+        if any(name in text.lower() for name in _GPU):
+            return ProviderError(
+                f"{text}{said}; pip install 'onnxslim-toolkit[gpu]' and see onnxslim doctor"
+            )
+        return ProviderError(f"{text}{said}; use one it has, or --provider cpu")
+    if kind == "memory":
+        return WorkerError(
+            f"{label}: needs more memory than allowed ({text}); use smaller inputs or batches",
+            "memory",
+        )
+    if kind == "data":
+        return DataError(f"{label}: {text}")
+    return WorkerError(f"{label}: {text}", "error")
+
+
+def died(process: Process, label: str, cpu: float) -> WorkerError:
+    """The error for a child that is gone."""
+    how, heard = process.post_mortem()
+    if how in ("SIGPROF", "SIGXCPU"):
+        return WorkerError(
+            f"{label}: used more than the {cpu:g} s of CPU time allowed and was stopped; "
+            "use smaller inputs or a smaller model",
+            "timeout",
+        )
+    if how == "SIGKILL" or process.ran_out_of_memory():
+        return WorkerError(
+            f"{label}: native code was stopped ({how}), most likely for lack of memory; "
+            "use smaller inputs or a smaller batch",
+            "memory",
+        )
+    said = f"; its last words: {heard}" if heard else ""
+    return WorkerError(
+        f"{label}: native code crashed on it ({how}{_WHY.get(how, '')}){said}; "
+        "the model is broken, or this is a bug of ONNX Runtime or onnx",
+        "crash",
+    )

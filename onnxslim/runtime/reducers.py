@@ -1,0 +1,358 @@
+"""Streaming reducers that run beside a session, so that activations never leave the worker.
+
+Each holds a few arrays, is updated batch by batch in bounded memory, and merges exactly with
+another that saw other batches. numpy only: the child imports this module.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim.errors import DataError, UsageError
+
+Array = NDArray[Any]
+State = dict[str, Array]
+
+_CHUNK = 1 << 20  # elements handled at a time
+
+
+class Reducer(ABC):
+    """Folds the batches of one tensor (or of two, see ``other``) into a few arrays."""
+
+    kind: ClassVar[str]
+    other: str | None = None
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Names of the values that :meth:`update` takes."""
+        return (name,) if self.other is None else (name, self.other)
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Constructor arguments, JSON types only."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Everything seen so far."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, Array]) -> Self:
+        """Take over a state; gives back itself."""
+
+    @abstractmethod
+    def update(self, array: Array, second: Array | None = None) -> None:
+        """See one batch, of ``other`` too where there is one."""
+
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Add what another reducer with the same options saw."""
+
+    @abstractmethod
+    def result(self) -> dict[str, Any]:
+        """Plain facts."""
+
+    def fresh(self) -> Self:
+        """An empty reducer with the same options."""
+        return type(self)(**self.options())
+
+
+class MinMax(Reducer):
+    """Exact minimum, maximum and mean of the finite values, per tensor or per index of one axis.
+
+    Args:
+        axis: The axis that stays; None for the whole tensor.
+    """
+
+    kind: ClassVar[str] = "minmax"
+
+    def __init__(self, axis: int | None = None) -> None:
+        self.axis = axis
+        self._min: Array | None = None
+        self._max: Array | None = None
+        self._sum: Array = np.zeros(())
+        self._count: Array = np.zeros((), np.int64)
+        self._nonfinite = 0
+
+    def options(self) -> dict[str, Any]:
+        return {"axis": self.axis}
+
+    def update(self, array: Array, second: Array | None = None) -> None:
+        rows = array.reshape(1, -1) if self.axis is None else _by_channel(array, self.axis)
+        if not rows.size:
+            return
+        finite = np.isfinite(rows)
+        low, high, data = rows, rows, rows
+        if not finite.all():
+            low, high = np.where(finite, rows, np.inf), np.where(finite, rows, -np.inf)
+            data = np.where(finite, rows, 0)
+        batch = {
+            "min": low.min(axis=1).astype(np.float64),
+            "max": high.max(axis=1).astype(np.float64),
+            "sum": data.sum(axis=1, dtype=np.float64),
+            "count": finite.sum(axis=1, dtype=np.int64),
+            "nonfinite": np.array(rows.size - int(finite.sum()), np.int64),
+        }
+        self.merge(self.fresh().load(batch))
+
+    def merge(self, other: Self) -> None:
+        if other._min is None or other._max is None:
+            return
+        if self._min is None or self._max is None:
+            self.load(other.state())
+            return
+        if self._min.shape != other._min.shape:
+            raise DataError(
+                f"axis {self.axis} has {other._min.size} entries, {self._min.size} before; "
+                "per-axis ranges need a fixed axis"
+            )
+        self._min = np.minimum(self._min, other._min)
+        self._max = np.maximum(self._max, other._max)
+        self._sum, self._count = self._sum + other._sum, self._count + other._count
+        self._nonfinite += other._nonfinite
+
+    def state(self) -> State:
+        if self._min is None or self._max is None:
+            return {}
+        return {
+            "min": self._min,
+            "max": self._max,
+            "sum": self._sum,
+            "count": self._count,
+            "nonfinite": np.array(self._nonfinite, np.int64),
+        }
+
+    def load(self, state: Mapping[str, Array]) -> Self:
+        if state:
+            self._min, self._max = state["min"].copy(), state["max"].copy()
+            self._sum, self._count = state["sum"].copy(), state["count"].copy()
+            self._nonfinite = int(state["nonfinite"])
+        return self
+
+    def result(self) -> dict[str, Any]:
+        """``min``, ``max``, ``mean``, ``count`` (arrays if there is an axis), ``nonfinite``."""
+        if self._min is None or self._max is None:
+            return {"min": None, "max": None, "mean": None, "count": 0, "nonfinite": 0}
+        facts = {
+            "min": self._min,
+            "max": self._max,
+            "mean": self._sum / np.maximum(self._count, 1),
+            "count": self._count,
+        }
+        if self.axis is None:
+            facts = {key: value[0].item() for key, value in facts.items()}
+        return {**facts, "nonfinite": self._nonfinite}
+
+
+class Histogram(Reducer):
+    """Histogram over ``[-R, R)`` with R a power of two that doubles when needed.
+
+    Doubling merges pairs of bins: counts stay exact and do not depend on the order of the batches.
+
+    Args:
+        bins: A power of two, at least 4.
+        stride: Count every stride-th value only; minimum and maximum stay exact.
+    """
+
+    kind: ClassVar[str] = "histogram"
+
+    def __init__(self, bins: int = 4096, stride: int = 1) -> None:
+        if bins < 4 or bins & (bins - 1):
+            raise UsageError(f"bins={bins}: a histogram needs a power of two, at least 4")
+        if stride < 1:
+            raise UsageError(f"stride={stride}: expected 1 or more")
+        self.bins, self.stride = bins, stride
+        self._exponent: int | None = None  # R = 2 ** exponent; None: only zeros so far
+        self._counts = np.zeros(bins, np.int64)
+        self._zeros = 0
+        self._range = MinMax()
+
+    def options(self) -> dict[str, Any]:
+        return {"bins": self.bins, "stride": self.stride}
+
+    def update(self, array: Array, second: Array | None = None) -> None:
+        flat = array.reshape(-1)
+        self._range.update(flat)
+        for start in range(0, flat.size, _CHUNK * self.stride):
+            self._count(flat[start : start + _CHUNK * self.stride : self.stride])
+
+    def _count(self, data: Array) -> None:
+        values = data.astype(np.float64)  # exact scaling by powers of two
+        values = values[np.isfinite(values)]
+        nonzero = values[values != 0]
+        self._zeros += values.size - nonzero.size
+        if not nonzero.size:
+            return
+        peak = max(-float(nonzero.min()), float(nonzero.max()))
+        exponent = math.frexp(peak)[1]  # peak < 2 ** exponent
+        self._exponent = exponent if self._exponent is None else self._exponent
+        self._widen(exponent)
+        half = self.bins // 2
+        index = np.floor(np.ldexp(nonzero, half.bit_length() - 1 - self._exponent))
+        self._counts += np.bincount(index.astype(np.int64) + half, minlength=self.bins)
+
+    def _widen(self, exponent: int) -> None:
+        if self._exponent is None:
+            return
+        half = self.bins // 2
+        while self._exponent < exponent:
+            if not self._counts[: half - 1].any() and not self._counts[half + 1 :].any():
+                self._exponent = exponent  # only the two bins beside zero: they stay where they are
+                return
+            pairs = self._counts.reshape(-1, 2).sum(axis=1)
+            self._counts = np.zeros(self.bins, np.int64)
+            self._counts[half // 2 : half // 2 + half] = pairs
+            self._exponent += 1
+
+    def merge(self, other: Self) -> None:
+        self._range.merge(other._range)
+        self._zeros += other._zeros
+        if other._exponent is None:
+            return
+        if self._exponent is None:
+            self._exponent = other._exponent
+        narrow = other.fresh().load(other.state())
+        narrow._widen(self._exponent)
+        self._widen(other._exponent)
+        self._counts = self._counts + narrow._counts
+
+    def state(self) -> State:
+        exponent = [] if self._exponent is None else [self._exponent]
+        return {
+            "exponent": np.array(exponent, np.int64),
+            "counts": self._counts,
+            "zeros": np.array(self._zeros, np.int64),
+            **{f"range.{key}": value for key, value in self._range.state().items()},
+        }
+
+    def load(self, state: Mapping[str, Array]) -> Self:
+        self._exponent = int(state["exponent"][0]) if state["exponent"].size else None
+        self._counts = state["counts"].copy()
+        self._zeros = int(state["zeros"])
+        self._range.load({k[6:]: v for k, v in state.items() if k.startswith("range.")})
+        return self
+
+    def result(self) -> dict[str, Any]:
+        """``counts`` (zeros left out), ``edges`` (bins + 1), ``zeros``, and the facts of MinMax."""
+        radius = 0.0 if self._exponent is None else math.ldexp(1.0, self._exponent)
+        edges = np.arange(-(self.bins // 2), self.bins // 2 + 1) * (2 * radius / self.bins)
+        facts = {"counts": self._counts, "edges": edges, "zeros": self._zeros}
+        return {**facts, **self._range.result()}
+
+
+class Gram(Reducer):
+    """Second moments ``X^T X`` in float64 over one axis, with those of a second tensor if asked.
+
+    ``X`` is (rows, C): the tensor with ``axis`` moved last. Rows with a value that is not finite
+    are left out.
+
+    Args:
+        axis: The axis that stays.
+        other: Name of a second value ``Y`` (rows, D) for ``X^T Y``.
+        other_axis: Its axis that stays.
+        max_rows: Rows used per batch, evenly spaced; 0 for all.
+    """
+
+    kind: ClassVar[str] = "gram"
+
+    def __init__(
+        self, axis: int = -1, other: str | None = None, other_axis: int = -1, max_rows: int = 0
+    ) -> None:
+        self.axis, self.other, self.other_axis, self.max_rows = axis, other, other_axis, max_rows
+        self._sums: State = {}
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "axis": self.axis,
+            "other": self.other,
+            "other_axis": self.other_axis,
+            "max_rows": self.max_rows,
+        }
+
+    def update(self, array: Array, second: Array | None = None) -> None:
+        x = _rows(array, self.axis)
+        y = None if second is None else _rows(second, self.other_axis)
+        if (y is None) != (self.other is None):
+            raise DataError("Gram with a second value is updated with two arrays, else with one")
+        if y is not None and y.shape[0] != x.shape[0]:
+            raise DataError(
+                f"Gram: {x.shape[0]} rows of the value and {y.shape[0]} of {self.other!r}; "
+                "all axes but the kept one must agree"
+            )
+        step = -(-x.shape[0] // self.max_rows) if self.max_rows else 1
+        for piece in _pieces(x.shape[0], step, x.shape[1] + (0 if y is None else y.shape[1])):
+            self._add(_moments(x[piece], None if y is None else y[piece]))
+
+    def _add(self, sums: State) -> None:
+        if not self._sums:
+            self._sums = sums
+            return
+        if any(self._sums[key].shape != value.shape for key, value in sums.items()):
+            raise DataError(
+                "Gram: the kept axis changed its size between batches; it must be fixed"
+            )
+        self._sums = {key: value + sums[key] for key, value in self._sums.items()}
+
+    def merge(self, other: Self) -> None:
+        if other._sums:
+            self._add(other._sums)
+
+    def state(self) -> State:
+        return dict(self._sums)
+
+    def load(self, state: Mapping[str, Array]) -> Self:
+        self._sums = {key: value.copy() for key, value in state.items()}
+        return self
+
+    def result(self) -> dict[str, Any]:
+        """``gram`` (C, C), ``sum`` (C,), ``count``; with ``other``: ``cross`` (C, D), sums (D,)."""
+        return {**self._sums, "count": int(self._sums["count"]) if self._sums else 0}
+
+
+def _moments(x: Array, y: Array | None) -> State:
+    x = x.astype(np.float64)
+    keep = np.isfinite(x).all(axis=1)
+    if y is not None:
+        y = y.astype(np.float64)
+        keep &= np.isfinite(y).all(axis=1)
+        y = y[keep]
+    x = x[keep]
+    sums = {"gram": x.T @ x, "sum": x.sum(axis=0), "count": np.array(len(x), np.int64)}
+    if y is not None:
+        sums |= {"cross": x.T @ y, "other_sum": y.sum(axis=0), "other_square": (y * y).sum(axis=0)}
+    return sums
+
+
+def _pieces(rows: int, step: int, width: int) -> Iterator[slice]:
+    size = max(1, 4 * _CHUNK // max(1, width)) * step
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows), step)
+
+
+def _rows(array: Array, axis: int) -> Array:
+    if not -array.ndim <= axis < array.ndim:
+        raise DataError(f"axis {axis} is not an axis of a tensor of shape {array.shape}")
+    moved = np.moveaxis(array, axis, -1)
+    return moved.reshape(-1, moved.shape[-1])
+
+
+def _by_channel(array: Array, axis: int) -> Array:
+    """(C, rest), a copy only where the memory order asks for it."""
+    if not -array.ndim <= axis < array.ndim:
+        raise DataError(f"axis {axis} is not an axis of a tensor of shape {array.shape}")
+    moved = np.moveaxis(array, axis, 0)
+    return moved.reshape(moved.shape[0], -1)
+
+
+_KINDS: Mapping[str, type[Reducer]] = {c.kind: c for c in (MinMax, Histogram, Gram)}
+
+
+def make(kind: str, options: Mapping[str, Any]) -> Reducer:
+    """Build a reducer by its name, as the child does."""
+    if kind not in _KINDS:
+        raise UsageError(f"no reducer {kind!r}; there are {', '.join(_KINDS)}")
+    return _KINDS[kind](**options)
