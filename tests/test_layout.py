@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first. A module imports from strictly lower rows, and from its own unit.
 ROWS = (
-    ("errors", "demo", "_checkout"),
+    ("errors", "demo", "_checkout", "_lazy_sympy"),
     ("graph",),
     ("runtime",),
     ("analysis",),
@@ -167,14 +167,12 @@ def files_stay_small(source: Source) -> Iterator[str]:
 
 
 def functions_stay_short(source: Source) -> Iterator[str]:
-    """A function has at most 50 lines; its docstring does not count."""
+    """The body of a function has at most 50 lines; signature and docstring do not count."""
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        lines = (node.end_lineno or node.lineno) - node.lineno + 1
-        first = node.body[0]
-        if ast.get_docstring(node, clean=False) is not None:
-            lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+        body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+        lines = (node.end_lineno or node.lineno) - body[0].lineno + 1 if body else 0
         if lines > FUNCTION_LINES:
             yield f"line {node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES}"
 
@@ -189,11 +187,13 @@ def only_the_cli_prints(source: Source) -> Iterator[str]:
 
 
 def no_broad_except(source: Source) -> Iterator[str]:
-    """``except Exception`` hides bugs; four places may, and record it."""
+    """``except Exception`` hides bugs; four places may, and record it. Cleaning up and re-raising
+    hides nothing.
+    """
     if BROAD_EXCEPT.fullmatch(source.path):
         return
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.ExceptHandler):
+        if isinstance(node, ast.ExceptHandler) and ast.unparse(node.body[-1]) != "raise":
             caught = "" if node.type is None else ast.unparse(node.type)
             if not caught or re.search(r"\b(Base)?Exception\b", caught):
                 yield f"line {node.lineno}: except {caught}".rstrip()
@@ -225,7 +225,7 @@ BROKEN: dict[Rule, Source] = {
     passes_stay_unimported: Source("passes/fold_a.py", "from .fold_b import helper"),
     one_name_four_spellings: Source("passes/fold_a.py", "@register\nclass FoldB(Pass):\n  pass"),
     files_stay_small: Source("passes/fold_a.py", "x = 1\n" * 251),
-    functions_stay_short: Source("onnxslim/api.py", "def f():\n" + "    g()\n" * 50),
+    functions_stay_short: Source("onnxslim/api.py", "def f():\n" + "    g()\n" * 51),
     only_the_cli_prints: Source("onnxslim/graph/a.py", "print(1)"),
     no_broad_except: Source("onnxslim/api.py", "try:\n  f()\nexcept (OSError, Exception):\n  g()"),
     modules_say_what_they_are: Source("onnxslim/api.py", '"""Docstring."""\nx = 1'),
