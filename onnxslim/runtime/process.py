@@ -25,7 +25,14 @@ _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from onnxslim.runtime.child import main; main()"
 )
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # since 1.29 ONNX Runtime reports to its vendor over the network, and writes a device id
+    "ORT_DISABLE_TELEMETRY": "1",
+    "ORT_TELEMETRY_DISABLED": "1",
+}
 _LOST = ("MemoryError", "bad_alloc", "Cannot allocate", "out of memory")
 
 
@@ -60,7 +67,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 bufsize=0,
-                env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+                env={**os.environ, **_ENVIRONMENT, "TMPDIR": str(folder)},
                 start_new_session=True,  # a signal to the group must not stop it from cleaning up
             )
         stdin, stdout = self._popen.stdin, self._popen.stdout
