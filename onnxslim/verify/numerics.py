@@ -1,0 +1,194 @@
+"""Numeric verification of a rewrite: is the rewritten model the same function as the original?
+
+Both run in the worker, the runtime's optimizer off, on feeds that the reference accepts. Each
+float output has a limit that comes from the reference's own noise (``noise``). Outputs that say
+nothing (constant) or on which no limit means anything (ill-conditioned) are judged on the last
+telling float tensors before them (``judge``). Source of the rules: CONTRACT.md, "Verification".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from onnxslim.errors import WorkerError
+from onnxslim.runtime.dims import Description
+from onnxslim.runtime.specs import Feed, InputSpec, output_names, specs_of
+from onnxslim.verify.judge import Judge
+from onnxslim.verify.reference import (
+    Preparation,
+    Reference,
+    Runner,
+    SessionLike,
+    Source,
+    WorkerLike,
+    open_part,
+)
+from onnxslim.verify.verification import OutputResult, Verification, failures, not_verified
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["OutputResult", "Verification", "Verifier", "not_verified", "verify"]
+
+
+class OptionsLike(Protocol):
+    """What is needed of the options that say how models are run."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def custom_ops(self) -> tuple[str, ...]: ...
+    def describe(self, specs: Sequence[InputSpec], outputs: Iterable[str]) -> Description: ...
+
+
+class Verifier:
+    """Verifies candidates against one reference, which is prepared once, in the background.
+
+    Args:
+        reference: File or bytes of the original.
+        model: The same, in memory; read before :meth:`prepare` returns, then free to be edited.
+        worker: Runs models.
+        options: Provider, seed, libraries of operators, and what the user said of the inputs.
+        feeds: Sample data to use instead of random feeds (three are plenty).
+    """
+
+    def __init__(
+        self,
+        reference: Source,
+        model: ir.Model,
+        worker: WorkerLike,
+        *,
+        options: OptionsLike | None = None,
+        feeds: Iterable[Feed] | None = None,
+    ) -> None:
+        self._source, self._model, self._worker = reference, model, worker
+        self._options, self._feeds = options, feeds
+        self._provider = options.provider if options is not None else "cpu"
+        self._preparation: Preparation | None = None
+
+    def prepare(self) -> None:
+        """Starts with the reference in the background, unless that was done.
+
+        Raises:
+            UsageError: The description of the inputs contradicts the model.
+        """
+        if self._preparation is not None:
+            return
+        options, described = self._options, None
+        if options is not None:
+            described = options.describe(specs_of(self._model), output_names(self._model))
+        self._preparation = Preparation(
+            Runner(self._worker, self._provider, options.custom_ops if options else ()),
+            self._source,
+            self._model,
+            feeds=self._feeds,
+            description=described,
+            seed=options.seed if options is not None else 0,
+        )
+
+    def close(self) -> None:
+        """Stops preparing, and frees the session."""
+        if self._preparation is not None:
+            self._preparation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def reference(self) -> Reference:
+        """The prepared reference; waits for it.
+
+        Raises:
+            UnsupportedModelError: The runtime refuses the reference.
+            ProviderError: The provider is missing.
+        """
+        self.prepare()
+        assert self._preparation is not None
+        return self._preparation.result()
+
+    def verify(self, candidate: Source, model: ir.Model | None = None) -> Verification:
+        """Compares one candidate.
+
+        Args:
+            candidate: File or bytes of the rewritten model.
+            model: The same in memory, if at hand; else the file is read when names are needed.
+
+        Raises:
+            UnsupportedModelError: The runtime refuses the reference.
+        """
+        reference = self.reference
+        if reference.level == "none":
+            return self._answer(reference, None, failure=f"nothing to compare: {reference.error}")
+        problem, source = "", candidate
+        try:
+            session, source, problem = self._open(reference, candidate)
+        except WorkerError as error:
+            return self._broken(reference, "the rewritten model does not load", error)
+        if session is None:
+            return self._answer(reference, False, failure=f"the rewritten model: {problem}")
+        judge = Judge(reference, session, source, candidate, model)
+        try:
+            outputs = judge.run()
+        except WorkerError as error:
+            return self._broken(reference, "the rewritten model does not run", error)
+        finally:
+            judge.close()
+        return self._answer(reference, not failures(outputs), outputs, failures(outputs))
+
+    def _open(
+        self, reference: Reference, candidate: Source
+    ) -> tuple[SessionLike | None, Source, str]:
+        if reference.level != "partial":
+            return reference.runner.session(candidate, like=candidate), candidate, ""
+        part = open_part(reference.runner, candidate, "", reference.missing_types)
+        return part.session, part.source, part.error
+
+    def _broken(self, reference: Reference, what: str, error: WorkerError) -> Verification:
+        text = " ".join(str(error).split())
+        return self._answer(reference, False, failure=f"{what}: {text}")
+
+    def _answer(
+        self,
+        reference: Reference,
+        ok: bool | None,
+        outputs: Mapping[str, OutputResult] | None = None,
+        failure: str = "",
+    ) -> Verification:
+        return Verification(
+            level=reference.level,
+            ok=ok,
+            provider=self._provider,
+            samples=len(reference.feeds),
+            outputs=outputs or {},
+            unvaried=reference.unvaried,
+            not_compared=reference.not_compared,
+            unknown_operators=reference.unknown,
+            failure=failure,
+        )
+
+
+def verify(
+    reference: Source,
+    candidate: Source,
+    *,
+    worker: WorkerLike,
+    model: ir.Model,
+    options: OptionsLike | None = None,
+    feeds: Iterable[Feed] | None = None,
+    candidate_model: ir.Model | None = None,
+) -> Verification:
+    """Verifies one candidate; see :class:`Verifier`, which can prepare while passes run."""
+    with Verifier(reference, model, worker, options=options, feeds=feeds) as verifier:
+        return verifier.verify(candidate, candidate_model)

@@ -1,0 +1,144 @@
+"""Looking inside both models: values that exist under the same name, compared on the same feeds.
+
+Rests on an invariant of our rewrites: a value name of the original denotes the same tensor in
+the result, or does not exist there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from onnxslim.errors import WorkerError
+from onnxslim.verify.compare import Stats, leaves
+from onnxslim.verify.noise import Limit
+from onnxslim.verify.reference import Outputs, Reference, SessionLike, Source
+
+logger = logging.getLogger(__name__)
+
+GROUP = 8
+"""How many values are fetched by the first run; each further one fetches four times as many."""
+
+BUDGET = 256 << 20
+"""Bytes that one run should bring at most (from the second on: the first says what to expect)."""
+
+MOST = 2000
+"""How many values of a model are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One value of both models."""
+
+    name: str
+    stats: Stats
+    limit: Limit
+    noise: float
+
+    @property
+    def telling(self) -> bool:
+        """A float that varies and is well-conditioned: its limit means something."""
+        stats = self.stats
+        return stats.floats and not stats.vacuous and not self.limit.ill_conditioned
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the limit."""
+        return not self.stats.problem and self.stats.max_abs <= self.limit.value
+
+
+class Taps:
+    """Values before some outputs, fetched in groups, nearest first, and remembered.
+
+    Args:
+        reference: Prepared.
+        candidate: The rewritten model (what is left of it when operators are unknown).
+        common: Names that the candidate computes.
+        before: The outputs to look behind.
+        near: The rewritten model as given: where its external weights are.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        candidate: Source,
+        common: Iterable[str],
+        before: Sequence[str],
+        near: Source,
+    ) -> None:
+        self._reference, self._near = reference, near
+        feeds = reference.feeds
+        self._feeds = feeds if len(feeds) < 3 else (feeds[0], feeds[-1])
+        self._found: dict[str, Tap] = {}
+        self._group, self._bytes = GROUP, 0
+        have = frozenset(common)
+        shared: dict[str, None] = {}
+        for name in before:
+            for node in reference.facts.upstream(name):
+                shared.update(dict.fromkeys(n for n in node.outputs if n in have))
+        usable = reference.live - reference.random - set(before)
+        names = [name for name in shared if name in usable][:MOST]
+        self._pending = self._open(candidate, names)
+
+    def _open(self, candidate: Source, names: list[str]) -> list[str]:
+        self._sessions: list[SessionLike] = []
+        if not names:
+            return []
+        try:
+            self._sessions.append(self._reference.open(self._reference.source, names))
+            runner = self._reference.runner
+            self._sessions.append(runner.session(candidate, names, like=self._near))
+        except WorkerError as error:
+            logger.debug("no session with %d values as outputs: %s", len(names), error)
+            self.close()
+            return []
+        return names
+
+    def get(self, name: str) -> Tap | None:
+        """The comparison of one value; None when the models do not share it."""
+        while name not in self._found and name in self._pending:
+            at = self._pending.index(name)
+            group = self._pending[at : at + self._group]
+            self._pending = [n for n in self._pending if n not in group]
+            self._fetch(group)
+            self._group = self._next_group()
+        return self._found.get(name)
+
+    def _next_group(self) -> int:
+        """Four times as many, within the budget; a run costs as much for one as for all."""
+        room = BUDGET * len(self._found) // max(self._bytes, 1)
+        return max(1, min(4 * self._group, room if self._found else self._group))
+
+    def _fetch(self, group: list[str]) -> None:
+        stats = {name: Stats() for name in group}
+        first: list[Outputs] = []
+        try:
+            for feed in self._feeds:
+                left, right = (session.run(feed, group) for session in self._sessions)
+                for name in group:
+                    stats[name].add(left[name], right[name])
+                if not first:
+                    first.append(left)
+                    self._bytes += sum(x.nbytes for value in left.values() for x in leaves(value))
+        except WorkerError as error:
+            logger.debug("values %s cannot be fetched: %s", group, error)
+            return
+        moved = self._reference.measure([(self._feeds[0], first[0])], group, self._reference.seed)
+        for name in group:
+            noise, peak = moved.get(name, 0.0), stats[name].peak
+            limit = self._reference.limit(name, peak, noise, low=stats[name].low_precision)
+            self._found[name] = Tap(name, stats[name], limit, noise)
+
+    def values(self, names: Sequence[str]) -> list[tuple[Outputs, Outputs]]:
+        """The arrays of some values on every feed, of the reference and of the candidate."""
+        if not names:
+            return [({}, {}) for _ in self._reference.feeds]
+        left, right = self._sessions
+        return [(left.run(f, names), right.run(f, names)) for f in self._reference.feeds]
+
+    def close(self) -> None:
+        """Frees the sessions."""
+        for session in self._sessions:
+            session.close()
+        self._sessions = []
