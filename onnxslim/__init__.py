@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnxslim import _checkout
+from onnxslim import _checkout, _lazy_sympy
 
 __version__ = "1.0.0a1"  # read from here by pyproject.toml, without importing the package
 __distribution__ = "onnxslim-toolkit"
 
 _checkout.install()
+_lazy_sympy.install()
 
 _API = ("Result", "load", "optimize", "save", "validate")
 

@@ -8,7 +8,6 @@ under a temporary name, compared from there, and only then renamed.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import onnx_ir as ir
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.options import RunOptions
 from onnxslim.api.results import Result
+from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import PassError, UnsupportedModelError, VerificationError
 from onnxslim.graph.save import Staged, check_target, stage
@@ -31,9 +31,15 @@ from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import format_pass, parse_pass
 from onnxslim.report.documents import PassEntry
 from onnxslim.report.summary import summarize
+from onnxslim.runtime.dims import Description
+from onnxslim.runtime.specs import Feed, InputSpec, output_names, specs_of
 from onnxslim.runtime.worker import Worker
-from onnxslim.verify.numerics import Verification, Verifier, not_verified
+from onnxslim.verify.numerics import Verifier
 from onnxslim.verify.structure import verify_structure
+from onnxslim.verify.verification import NOT_VERIFIED, Verification
+
+FEEDS = 3
+"""Feeds that a verification takes from ``--data``."""
 
 
 def optimize(
@@ -124,10 +130,7 @@ class _Job:
         problems = verify_structure(self.model)
         if problems:
             raise UnsupportedModelError(f"{self._label()} is not a valid model: {problems[0]}")
-        self.verifier: Verifier | None = None
-        if verify:
-            self.verifier = stack.enter_context(self._verifier(stack))
-            self.verifier.prepare()
+        self.verifier = self._verifier(stack) if verify else None
         infer_shapes(self.model, worker=self.worker)
         self.before = summarize(self.model, self.size)
 
@@ -139,10 +142,27 @@ class _Job:
 
     def _verifier(self, stack: ExitStack) -> Verifier:
         path = path_of(self.source)
-        if path is None or signature(self.model).rewritten:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxslim-"))
-            path = stack.enter_context(stage(self.model, folder)).model_path
-        return Verifier(path, model=self._load(), worker=self.worker, options=self.options)
+        if path is None:
+            path = stack.enter_context(stage(self.model)).model_path
+        specs = specs_of(self.model)
+        description = self.options.describe(specs, output_names(self.model))
+        return Verifier(
+            path,
+            self.model,
+            self.worker,
+            feeds=self._feeds(specs, description),
+            description=description,
+            seed=self.options.seed,
+            provider=self.options.provider,
+            custom_ops=self.options.custom_ops,
+        )
+
+    def _feeds(self, specs: list[InputSpec], description: Description) -> list[Feed] | None:
+        """The first samples of ``--data``; None to draw random ones."""
+        if self.options.data is None:
+            return None
+        source = open_samples(self.options, specs, description, self.model, samples=FEEDS)
+        return list(source.rebatched(1).feeds())
 
     def rewrite(self, target: Path | None) -> None:
         """Run the recipe; when a pass breaks the model, leave the model from before it."""
@@ -163,18 +183,18 @@ class _Job:
     def finish(self, target: Path | None, stack: ExitStack) -> Result:
         """Stage the new model, verify what was staged, and put it in place."""
         self.on_step("verifying")
-        if target is not None:
-            folder: str = str(target.parent)
-        else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxslim-"))
-        staged = stack.enter_context(stage(self.model, folder, name=target and target.name))
+        staged = stack.enter_context(
+            stage(self.model)
+            if target is None
+            else stage(self.model, target.parent, name=target.name)
+        )
         verification = self._verify(staged)
         result = self._result(staged, verification)
         if verification.ok is False:
             raise self._failure(result, target)
         if verification.ok is None and self.verifier is not None:
             raise UnsupportedModelError(
-                f"{self._label()} could not be verified: {verification.failure}; describe its inputs "
+                f"{self._label()} cannot be verified ({verification.failure}): describe its inputs "
                 "with --input-shape, --dim or --data, or use --no-verify"
             )
         if target is not None:
@@ -184,12 +204,12 @@ class _Job:
 
     def _verify(self, staged: Staged) -> Verification:
         if self.verifier is None:
-            return not_verified(self.options.provider)
-        return self.verifier.verify(staged.model_path)
+            return NOT_VERIFIED
+        return self.verifier.verify(staged.model_path, self.model)
 
     def _result(self, staged: Staged, verification: Verification) -> Result:
         after = summarize(self.model, staged.bytes)
-        warnings = [*self.ctx.warnings, *verification.warnings]
+        warnings = [*self.ctx.warnings, *verification_warnings(verification)]
         if staged.bytes > self.size:
             reasons = "; ".join(self.ctx.growth) or "the file was re-encoded"
             grown = staged.bytes - self.size
@@ -219,7 +239,7 @@ class _Job:
         from onnxslim.api.blame import blame
 
         culprit = blame(self._load, self.recipe, len(self.manager.runs), self._still_equal)
-        what = result.verification.failure or "outputs differ"
+        what = result.verification.explain()
         text = f"verification failed after {culprit.text}: {what}"
         if culprit.model is not None:
             text += f"; {culprit.save(target, self._label())}"
@@ -229,5 +249,19 @@ class _Job:
 
     def _still_equal(self, model: ir.Model) -> bool:
         assert self.verifier is not None
-        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder, stage(model, folder) as s:
-            return self.verifier.verify(s.model_path).ok is not False
+        with stage(model) as staged:
+            return self.verifier.verify(staged.model_path, model).ok is not False
+
+
+def verification_warnings(verification: Verification) -> list[str]:
+    """What a person should know of how far a verification went."""
+    found = []
+    if verification.unvaried:
+        names = ", ".join(verification.unvaried)
+        found.append(f"verified with one size only of: {names}")
+    if verification.not_compared:
+        ops = ", ".join(verification.unknown_operators)
+        found.append(
+            f"{len(verification.not_compared)} nodes were not compared: ONNX Runtime lacks {ops}"
+        )
+    return found

@@ -10,7 +10,7 @@ from onnxslim.report.documents import OptimizeDocument, PassEntry, Summary
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.verify.numerics import Verification
+    from onnxslim.verify.verification import Verification
 
 
 @dataclass

@@ -63,9 +63,7 @@ Scale = Annotated[
 Mean = Annotated[
     str | None, typer.Option("--mean", metavar="R,G,B", help="Subtracted from each channel.")
 ]
-Std = Annotated[
-    str | None, typer.Option("--std", metavar="R,G,B", help="Divides each channel.")
-]
+Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Divides each channel.")]
 Layout = Annotated[str | None, typer.Option("--layout", help="nchw or nhwc.")]
 ExternalDir = Annotated[
     str | None,

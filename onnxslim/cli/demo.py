@@ -28,7 +28,10 @@ def command(
         small = folder / "demo_optimized.onnx"
         result = api.optimize(demo.model_path(), output=small, force=True)
         report = api.validate(
-            demo.model_path(), small, labels="y", options=api.RunOptions(data=str(demo.labelled_path()))
+            demo.model_path(),
+            small,
+            labels="y",
+            options=api.RunOptions(data=str(demo.labelled_path())),
         )
     if json:
         print_json({"schema": 1, "command": "demo", "optimize": result.to_json(),

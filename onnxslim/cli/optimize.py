@@ -104,6 +104,6 @@ def show(result: Result) -> None:
         print_table(("pass", "rewrites", "seconds"), done)
     for line in result.edits:
         note(f"edit: {line}")
-    note(result.verification.sentence())
+    note(result.verification.explain())
     for warning in result.warnings:
         note(f"warning: {warning}")

@@ -96,9 +96,7 @@ def show(report: ValidationReport) -> None:
     rows = [(name, *(_cell(o.get(c)) for c in columns)) for name, o in document["outputs"].items()]
     print_table(("output", *columns), rows)
     if document.get("layers"):
-        layer_rows = [
-            (x["name"], *(_cell(x.get(c)) for c in columns)) for x in document["layers"]
-        ]
+        layer_rows = [(x["name"], *(_cell(x.get(c)) for c in columns)) for x in document["layers"]]
         print_table(("tensor", *columns), layer_rows)
     if document["gates"]:
         gates = [

@@ -11,7 +11,7 @@ Every edit goes through here, so that three things hold without any pass thinkin
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -163,7 +163,7 @@ class PassContext:
         self, graph: ir.Graph, stem: str | None, array: np.ndarray | ir.TensorProtocol
     ) -> ir.Value:
         """A new initializer of ``graph`` under a fresh name that starts with ``stem``."""
-        tensor = ir.tensor(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
+        tensor = ir.tensor(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array
         name = self.names.value(stem or "const")
         tensor = _named(tensor, name)
         value = ir.Value(
@@ -197,12 +197,7 @@ class PassContext:
         if outputs is None:
             outputs = list(zip(anchor.outputs, new[-1].outputs, strict=False))
         self._describe(old, new)
-        taken = {id(n) for _, n in outputs}
-        for node in new:
-            for value in node.outputs:
-                if value.name is None:
-                    stem = anchor.outputs[0].name or node.op_type
-                    value.name = self.names.value(stem) if id(value) not in taken else ""
+        self._name_outputs(anchor, new, {id(value) for _, value in outputs})
         graph.insert_before(anchor, new)
         for node in new:
             self._add_to_index(node)
@@ -213,9 +208,20 @@ class PassContext:
         for node in new:
             if any(v.shape is None for v in node.outputs):
                 infer_node(node)
-        self._drop_dead(old)
+        kept = _inner_graphs(new)
+        self._drop_dead(old, kept)
+        if any(n.graph is not None and n.name == new[-1].name for n in old):
+            new[-1].name = self.names.node(new[-1].name, new[-1].op_type)
         for node in new:
             self._touch_around(node)
+
+    def _name_outputs(self, anchor: ir.Node, new: Sequence[ir.Node], taken: set[int]) -> None:
+        """Fresh names for outputs that have none; those that take over get theirs later."""
+        for node in new:
+            for value in node.outputs:
+                if value.name is None:
+                    stem = anchor.outputs[0].name or node.op_type
+                    value.name = "" if id(value) in taken else self.names.value(stem)
 
     def _index_graph(self, graph: ir.Graph) -> None:
         for node in graph.all_nodes():
@@ -274,7 +280,7 @@ class PassContext:
         if producer is not None:
             self._add_sources(producer, node)
         self._drop_dead([node])
-        self.touch(producer, *(use.node for use in value.uses()), *readers)
+        self.touch(producer, *readers)
         return True
 
     @staticmethod
@@ -309,20 +315,27 @@ class PassContext:
         """Remove a node that nobody reads."""
         self._drop_dead([node])
 
-    def _drop_dead(self, nodes: Sequence[ir.Node]) -> None:
-        """Remove those of ``nodes`` whose outputs nobody reads, last first."""
+    def _drop_dead(self, nodes: Sequence[ir.Node], kept: frozenset[ir.Graph] = frozenset()) -> None:
+        """Remove those of ``nodes`` whose outputs nobody reads, last first.
+
+        Args:
+            nodes: Candidates, in graph order.
+            kept: Subgraphs that new nodes have taken over: they stay as they are.
+        """
         for node in reversed(nodes):
             graph = node.graph
             if graph is None or any(v.uses() or v.is_graph_output() for v in node.outputs):
                 continue
             above = node.predecessors()
-            self._forget(node)
+            self._forget(node, kept)
             graph.remove(node, safe=True)
-            self.touch(*above, *(u.node for p in above for v in p.outputs for u in v.uses()))
+            self.touch(*above, *_few_readers(v for p in above for v in p.outputs))
 
-    def _forget(self, node: ir.Node) -> None:
+    def _forget(self, node: ir.Node, kept: frozenset[ir.Graph]) -> None:
         """Take a node and everything inside it out of the index."""
         for graph in edit.subgraphs(node):
+            if graph in kept:
+                continue
             for inner in list(graph.all_nodes()):
                 self._forget_one(inner)
                 for i in range(len(inner.inputs)):
@@ -361,6 +374,19 @@ class _Queue:
                 self._waiting.discard(node)
                 return node
         return None
+
+
+def _few_readers(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
+    """Readers of values with at most a few: a hub's would make the work quadratic, and losing one
+    of many readers enables no rewrite."""
+    for value in values:
+        uses = value.uses()
+        if len(uses) <= 4:
+            yield from (use.node for use in uses)
+
+
+def _inner_graphs(nodes: Sequence[ir.Node]) -> frozenset[ir.Graph]:
+    return frozenset(graph for node in nodes for graph in edit.subgraphs(node))
 
 
 def _named(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:

@@ -14,7 +14,7 @@ from typing import Any
 from onnxslim.errors import UsageError
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.registry import get_pass
-from onnxslim.pipeline.spec import format_value, make_pass, parse_pass
+from onnxslim.pipeline.spec import format_pass, format_value, make_pass, parse_pass
 
 PREPARE = ("inline-functions",)
 CLEAN = (
@@ -99,19 +99,25 @@ def _table_step(path: Path, table: Any) -> Pass | Repeat:
         options = {k: v for k, v in table.items() if k != "use"}
         return make_pass(get_pass(table["use"]), options)
     if isinstance(table, dict) and isinstance(table.get("repeat"), list):
-        inner = tuple(parse_pass(str(s)) for s in table["repeat"])
-        return Repeat(inner, int(table.get("limit", 20)))
+        return _repeat(path, table)
     raise UsageError(f"a step of {path} has neither `use` nor `repeat`: {table!r}")
+
+
+def _repeat(path: Path, table: dict[str, Any]) -> Repeat:
+    limit, unknown = table.get("limit", 20), sorted(set(table) - {"repeat", "limit"})
+    if unknown:
+        raise UsageError(f"a step of {path} has {unknown[0]!r}, expected `repeat` and `limit`")
+    if type(limit) is not int or limit < 1:
+        raise UsageError(f"a step of {path} has the limit {limit!r}, expected a number above 0")
+    return Repeat(tuple(parse_pass(str(s)) for s in table["repeat"]), limit)
 
 
 def format_recipe(recipe: Recipe) -> str:
     """A recipe as TOML that :func:`get_recipe` reads back, options resolved."""
-    lines = [f"name = {format_value(recipe.name)}"]
+    lines = [f"name = {format_value(recipe.name)}", *([] if recipe.steps else ["steps = []"])]
     for step in recipe.steps:
         lines += ["", "[[steps]]"]
         if isinstance(step, Repeat):
-            from onnxslim.pipeline.spec import format_pass
-
             lines.append(f"repeat = {format_value([format_pass(p) for p in step.passes])}")
             lines.append(f"limit = {step.limit}")
         else:

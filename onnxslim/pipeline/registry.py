@@ -75,10 +75,12 @@ def _unknown(name: str) -> str:
 
 def _load_plugin(point: importlib.metadata.EntryPoint) -> type[Pass]:
     try:
-        found: type[Pass] = point.load()
+        found = point.load()
     except Exception as error:  # a plug-in may fail in any way; it must be named
         raise UnknownPassError(f"plug-in pass {point.name!r} does not load: {error}") from error
-    return found
+    if isinstance(found, type) and issubclass(found, Pass) and hasattr(found, "__onnxslim_pass__"):
+        return found
+    raise UnknownPassError(f"plug-in pass {point.name!r} is no class marked with @register")
 
 
 def all_passes() -> Iterator[type[Pass]]:

@@ -6,6 +6,7 @@ The part in braces is a TOML inline table; a bare word is taken as a string.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import tomllib
 import types
@@ -17,7 +18,8 @@ from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.registry import get_pass
 
 _SPEC = re.compile(r"^\s*([A-Za-z][\w-]*)\s*(?:\{(.*)\})?\s*$", re.S)
-_BARE = re.compile(r"=\s*([A-Za-z_][\w./-]*)\s*(?=[,}]|$)")
+_BARE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|=\s*(?P<word>[A-Za-z_][\w./-]*)\s*(?=[,}]|$)""")
+_TOML_WORDS = ("true", "false", "inf", "nan")
 
 
 def parse_pass(text: str) -> Pass:
@@ -35,9 +37,11 @@ def parse_pass(text: str) -> Pass:
 
 
 def _table(text: str, body: str) -> dict[str, Any]:
-    quoted = _BARE.sub(
-        lambda m: m[0] if m[1] in ("true", "false", "inf", "nan") else f'="{m[1]}"', body
-    )
+    def quote(match: re.Match[str]) -> str:
+        word = match["word"]
+        return match[0] if word is None or word in _TOML_WORDS else f'="{word}"'
+
+    quoted = _BARE.sub(quote, body)
     try:
         return tomllib.loads(f"x = {{{quoted}}}")["x"]  # type: ignore[no-any-return]
     except tomllib.TOMLDecodeError as error:
@@ -58,7 +62,10 @@ def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:
             known = ", ".join(sorted(fields)) or "none"
             raise UsageError(f"pass {cls.name} has no option {key!r}; its options: {known}")
         values[key] = _convert(cls.name, key, value, hints[key])
-    return cls(**values)
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"pass {cls.name} does not take these options: {error}") from error
 
 
 def _convert(name: str, key: str, value: Any, hint: Any) -> Any:
@@ -69,6 +76,8 @@ def _convert(name: str, key: str, value: Any, hint: Any) -> Any:
         return _convert(name, key, value, choices[0])
     if origin is tuple and isinstance(value, list):
         return tuple(_convert(name, key, v, typing.get_args(hint)[0]) for v in value)
+    if origin is tuple:
+        raise UsageError(f"option {key} of pass {name} is {value!r}, expected a list")
     if hint is float and type(value) is int:
         return float(value)
     expected = str if origin is typing.Literal else hint
@@ -101,6 +110,5 @@ def format_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(format_value(v) for v in value) + "]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

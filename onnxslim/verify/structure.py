@@ -86,9 +86,7 @@ class _Checker:
             if value not in own and value not in visible:
                 yield f"graph output {value.name!r} is written by no node of its graph"
 
-    def _inputs(
-        self, node: ir.Node, own: set[ir.Value], visible: set[ir.Value]
-    ) -> Iterator[str]:
+    def _inputs(self, node: ir.Node, own: set[ir.Value], visible: set[ir.Value]) -> Iterator[str]:
         for value in node.inputs:
             if value is None or value in own or value in visible:
                 continue
