@@ -205,7 +205,8 @@ def _apply(pass_: Pass, proto: onnx.ModelProto) -> tuple[ir.Model, PassContext, 
 
 def model_bytes(model: ir.Model) -> bytes:
     """The model as it would be written to a file, weights included."""
-    return to_proto(model).SerializeToString(deterministic=True)
+    data: bytes = to_proto(model).SerializeToString(deterministic=True)
+    return data
 
 
 def _assert_count(pass_: Pass, rewrites: int, before: bytes, after: bytes) -> None:

@@ -262,7 +262,7 @@ def _infer_shapes(head: Mapping[str, Any], values: list[Value]) -> Answer:
 def _check(head: Mapping[str, Any], values: list[Value]) -> Answer:
     import onnx
 
-    onnx.checker.check_model(values[0] if values else head["path"])
+    onnx.checker.check_model(values[0] if values else head["path"], full_check=head["full"])
     return {}, []
 
 

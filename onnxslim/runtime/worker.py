@@ -238,9 +238,12 @@ class Worker:
         """The model with the shapes that onnx infers (with data propagation) as ``value_info``."""
         return bytes(self._onnx("infer_shapes", model, label)[1][0])
 
-    def check(self, model: Model, *, label: str | None = None) -> None:
-        """Run onnx's checker; a refusal is a WorkerError of reason ``error``."""
-        self._onnx("check", model, label)
+    def check(self, model: Model, *, full: bool = False, label: str | None = None) -> None:
+        """Run onnx's checker (``full``: with strict shape inference too).
+
+        A refusal is a WorkerError of reason ``error``.
+        """
+        self._onnx("check", model, label, full=full)
 
     def convert_opset(self, model: bytes, version: int, *, label: str | None = None) -> bytes:
         """The model at another opset version, by onnx's converter."""
