@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -23,14 +24,16 @@ class Limits:
     Args:
         base_bytes: Address space above that of the child with its libraries loaded.
         model_factor: Times the declared bytes of the loaded models, added to it.
-        wall_seconds: Per request.
-        wall_seconds_per_gib: Per request, for every GiB of the model and of its inputs.
+        wall_seconds: Per run.
+        load_seconds: Per request that loads, checks, converts or infers.
+        wall_seconds_per_gib: Added to both for every GiB of the model and of its inputs.
         address_space: False leaves the address space unlimited.
     """
 
     base_bytes: int = 2 * _GIB
     model_factor: int = 3
     wall_seconds: float = 300.0
+    load_seconds: float = 60.0
     wall_seconds_per_gib: float = 120.0
     address_space: bool = True
 
@@ -38,9 +41,10 @@ class Limits:
         """Bytes of address space above the idle child."""
         return self.base_bytes + self.model_factor * declared
 
-    def wall(self, declared: int) -> float:
-        """Seconds that one request may take."""
-        return self.wall_seconds + self.wall_seconds_per_gib * declared / _GIB
+    def wall(self, declared: int, *, load: bool = False) -> float:
+        """Seconds that one request may take, whole ones."""
+        base = self.load_seconds if load else self.wall_seconds
+        return math.ceil(base + self.wall_seconds_per_gib * declared / _GIB)
 
 
 def limits_missing() -> list[str]:

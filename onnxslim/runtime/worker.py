@@ -40,6 +40,7 @@ Model = Path | bytes
 Level = Literal["disable", "basic", "extended", "all"]
 
 _LEVELS = ("disable", "basic", "extended", "all")
+_LOADS = ("load", "check", "convert", "infer_shapes", "providers", "versions")
 _MIB = 1 << 20
 _LIMITED = ("cpu", "xnnpack", "dnnl")  # providers whose address space can be limited
 
@@ -145,7 +146,7 @@ class Worker:
             path = self._new_file("m")
             path.write_bytes(content)
             return Source(path, base_dir, len(model), temporary=True)
-        model = Path(os.path.abspath(model))
+        model = _file(model)
         try:
             declared = wire.declared_bytes(model)
             if not names:
@@ -253,8 +254,9 @@ class Worker:
         if isinstance(model, bytes):
             head, values, declared = {"op": op, **more}, [model], len(model)
         else:
-            head = {"op": op, "path": os.path.abspath(model), **more}
-            values, declared = [], model.stat().st_size
+            model = _file(model)
+            head = {"op": op, "path": str(model), **more}
+            values, declared = [], wire.declared_bytes(model)
         return self._request(head, values, label or _label(model), declared=declared)
 
     def evaluate(
@@ -315,7 +317,8 @@ class Worker:
         cpu: float | None = None,
     ) -> Answer:
         size = sum(map(nbytes, values))
-        wall = self.limits.wall(declared + size) if seconds is None else seconds
+        load = head["op"] in _LOADS
+        wall = self.limits.wall(declared + size, load=load) if seconds is None else seconds
         full = {
             "memory": self._memory(declared, size),
             "cpu": cpu or (wall + 60) * (os.cpu_count() or 1),
@@ -385,6 +388,16 @@ class Worker:
             process.kill()
         for path in self._resources.leftovers():
             path.unlink(missing_ok=True)
+
+
+def _file(model: Path) -> Path:
+    """Absolute, symlinks kept (external data is beside the link); a FIFO or device would hang."""
+    path = Path(os.path.abspath(model))
+    if not path.is_file():
+        raise UnsupportedModelError(
+            f"{model.name}: not a file that exists; expected an ONNX model, check the path"
+        )
+    return path
 
 
 def _label(model: Model) -> str:

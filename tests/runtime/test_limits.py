@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ from onnxslim.runtime.limits import Limits, limits_missing
 def test_limits_scale_with_the_model() -> None:
     assert Limits().memory(0) == 2 << 30
     assert Limits().memory(1 << 30) == 5 << 30
-    assert Limits(wall_seconds=10, wall_seconds_per_gib=4).wall(1 << 29) == 12
+    made = Limits(wall_seconds=10, load_seconds=3, wall_seconds_per_gib=4)
+    assert made.wall(1 << 29) == 12 and made.wall(1 << 29, load=True) == 5
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux has them all")
@@ -24,7 +26,7 @@ def test_nothing_is_missing_on_linux() -> None:
 
 def test_gaps_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "resource", None)
-    monkeypatch.delattr(limits.signal, "setitimer")
+    monkeypatch.delattr(signal, "setitimer")
     assert limits_missing() == ["address space", "CPU time"]
     armed = limits.ChildLimits()  # degrades without complaint
     armed.imported()

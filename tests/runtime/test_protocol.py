@@ -44,7 +44,7 @@ def test_arrays(array: np.ndarray) -> None:
 
 def test_large_values_share_one_file_that_is_gone(tmp_path: Path) -> None:
     big = np.arange(100_000, dtype=np.float32).reshape(100, 1000)
-    values = [big, big.T, big[::2, 1::3], np.float64(2.5), b"raw", None]
+    values: list[Any] = [big, big.T, big[::2, 1::3], np.float64(2.5), b"raw", None]
     back = there_and_back(values, tmp_path)
     assert list(tmp_path.iterdir()) == []
     for given_, got in zip(values[:4], back[:4], strict=True):

@@ -80,7 +80,9 @@ arrays = st.lists(st.lists(numbers, min_size=1, max_size=20), min_size=1, max_si
 
 @settings(max_examples=100, deadline=None)
 @given(arrays, st.randoms(use_true_random=False), st.integers(0, 6))
-def test_histograms_do_not_depend_on_order_or_cut(batches: list, random: Any, cut: int) -> None:
+def test_histograms_do_not_depend_on_order_or_cut(
+    batches: list[list[float]], random: Any, cut: int
+) -> None:
     made = [np.array(batch, np.float32) for batch in batches]
     whole = through(Histogram(bins=32), [np.concatenate(made)])
     shuffled = list(made)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def jobs() -> dict[str, Reducer | list[Reducer]]:
     }
 
 
-def expected(session: Session) -> dict:
+def expected(session: Session) -> dict[str, Any]:
     made = jobs()
     with session.exposing(["a", "b", "c"]) as tapped:
         for feed in FEEDS:
@@ -56,7 +57,7 @@ def expected(session: Session) -> dict:
     }
 
 
-def same(left: object, right: object) -> bool:
+def same(left: Any, right: Any) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
         return list(left) == list(right) and all(same(left[k], right[k]) for k in left)
     if isinstance(left, list) and isinstance(right, list):
@@ -76,11 +77,14 @@ def test_same_facts_as_from_the_tensors(session: Session, budget: int, once: boo
 def test_groups_are_sessions_of_their_own(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[list[str]] = []
     exposing = Session.exposing
-    monkeypatch.setattr(
-        Session, "exposing", lambda self, names: seen.append(list(names)) or exposing(self, names)
-    )
+
+    def noted(self: Session, names: Sequence[str]) -> Session:
+        seen.append(list(names))
+        return exposing(self, names)
+
+    monkeypatch.setattr(Session, "exposing", noted)
     session.reduce(FEEDS, jobs(), budget=50)
     assert seen == [["a", "b", "c", "y"], ["a"], ["b", "c"], ["y"]]
 

@@ -39,7 +39,9 @@ def test_garbage_is_refused(data: bytes) -> None:
 
 def test_declared_bytes_counts_external_files_wherever_they_hide(tmp_path: Path) -> None:
     def tensor(name: str, location: str) -> onnx.TensorProto:
-        made = onnx.TensorProto(name=name, data_type=1, dims=[1], data_location=1)
+        made = onnx.TensorProto(
+            name=name, data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL
+        )
         made.external_data.add(key="location", value=location)
         return made
 

@@ -9,7 +9,7 @@ from onnx import parser
 def model(body: str, *, opset: int = 18, ir_version: int = 8) -> bytes:
     """Serialized model from ``g (inputs) => (outputs) {nodes}``."""
     head = f'<ir_version: {ir_version}, opset_import: ["": {opset}]>'
-    return parser.parse_model(f"{head} {body}").SerializeToString()
+    return bytes(parser.parse_model(f"{head} {body}").SerializeToString())
 
 
 def divide_smallest() -> bytes:
@@ -54,4 +54,4 @@ def chain() -> bytes:
     )
     values = [0.5, -1.0, 2.0, 0.25, -3.0, 1.5]
     proto.graph.initializer.append(onnx.helper.make_tensor("w", 1, [3, 2], values))
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
