@@ -92,7 +92,10 @@ class Cloner:
         tensor = value.const_value
         if tensor is not None:
             tensor = ir.LazyTensor(
-                lambda: value.const_value, dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=name
+                lambda: value.const_value,
+                dtype=tensor.dtype,
+                shape=ir.Shape(tensor.shape),
+                name=name,
             )
         copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=tensor)
         self.values[value] = copy

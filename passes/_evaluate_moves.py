@@ -116,7 +116,10 @@ def _concat(node: ir.Node, arrays: Arrays, opset: int) -> Result:
     if axis is None or not -rank <= axis < rank or any(a.ndim != rank for a in parts):
         return None
     axis %= rank
-    if any(a.shape[:axis] + a.shape[axis + 1 :] != parts[0].shape[:axis] + parts[0].shape[axis + 1 :] for a in parts):
+    if any(
+        a.shape[:axis] + a.shape[axis + 1 :] != parts[0].shape[:axis] + parts[0].shape[axis + 1 :]
+        for a in parts
+    ):
         return "a Concat of shapes that do not fit"
     return [np.concatenate(parts, axis=axis)]
 

@@ -19,9 +19,7 @@ def same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
     return left is not None and right is not None and same_dims(left, right)
 
 
-def same_dims(
-    left: Sequence[int | ir.SymbolicDim], right: Sequence[int | ir.SymbolicDim]
-) -> bool:
+def same_dims(left: Sequence[int | ir.SymbolicDim], right: Sequence[int | ir.SymbolicDim]) -> bool:
     """True when two lists of dimensions are certainly equal in every run."""
     return len(left) == len(right) and all(map(dims.known_equal, left, right))
 
@@ -37,7 +35,9 @@ def broadcast_keeps(x: ir.Value, shape: Sequence[int]) -> bool:
     if own is None or len(shape) > len(own):
         return False
     aligned = own[len(own) - len(shape) :]
-    return all(c == 1 or (isinstance(d, int) and c == d) for c, d in zip(shape, aligned, strict=True))
+    return all(
+        c == 1 or (isinstance(d, int) and c == d) for c, d in zip(shape, aligned, strict=True)
+    )
 
 
 def is_filled_with(array: np.ndarray, number: float) -> bool:

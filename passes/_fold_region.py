@@ -22,6 +22,8 @@ _WEIGHT_TYPES = frozenset(
 """Types that hold quantized weights: widening them undoes the quantization."""
 
 _MAX_CONE = 256
+_NODE_BYTES = 64
+"""What a node costs in the file at the least: names, operator, field headers."""
 
 
 class Region:
@@ -127,7 +129,7 @@ class Region:
         return chosen[::-1]
 
     def _freed(self, node: ir.Node) -> int:
-        """Bytes of constants that only this result still needs."""
+        """Bytes of the nodes and constants that only this result still needs."""
         gone: dict[ir.Node, None] = {}
         sources: dict[ir.Value, None] = {}
         heap = [-self.order[node]]
@@ -144,7 +146,7 @@ class Region:
                     heapq.heappush(heap, -self.order[producer])
                 else:
                     sources[value] = None
-        return sum(
+        return _NODE_BYTES * len(gone) + sum(
             tensor_bytes(v) or 0
             for v in sources
             if not v.is_graph_output() and all(u.node in gone for u in v.uses())

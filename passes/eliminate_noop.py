@@ -84,7 +84,9 @@ def _is_neutral(node: ir.Node, index: int, constant: np.ndarray, keep_zero_sign:
         exact = constant.dtype.kind in "iu" or bool(np.signbit(constant.astype(np.float64)).all())
         return exact or not keep_zero_sign
     if op == "Sub":
-        return right and is_filled_with(constant, 0) and _subtracts_exactly(constant, keep_zero_sign)
+        return (
+            right and is_filled_with(constant, 0) and _subtracts_exactly(constant, keep_zero_sign)
+        )
     if op == "Pow":
         base = node.inputs[0]
         wide = base is None or base.dtype in (None, ir.DataType.INT64, ir.DataType.UINT64)

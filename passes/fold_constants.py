@@ -62,7 +62,7 @@ class FoldConstants(Pass):
         if not region.order:
             return 0
         weights = _constant_bytes(ctx.model)
-        growth = max(16 << 10, weights // 64)
+        growth = max(256, weights // 64)
         total = max(self.total, weights + weights // 5)
         while True:
             chosen = region.choose(self.small, growth)
