@@ -136,24 +136,6 @@ def feed_back(
     return {**feed, **{name: outputs[out] for out, name in state.items()}}
 
 
-def perturb_one_ulp(feed: Mapping[str, Array], seed: int = 0) -> Feed:
-    """Moves every element of every float input to a neighbour, up or down by a seeded coin.
-
-    What is not finite, or would not stay so, is kept.
-    """
-    moved: Feed = {}
-    for name, array in feed.items():
-        if kind_of(array.dtype) != "float" or array.dtype.itemsize < 2:
-            moved[name] = array
-            continue
-        rng = np.random.default_rng(zlib.crc32(f"ulp/{seed}/{name}".encode()))
-        toward = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
-        with np.errstate(all="ignore"):
-            near = np.nextafter(array, toward)
-        moved[name] = np.where(np.isfinite(array) & np.isfinite(near), near, array)
-    return moved
-
-
 def _refuse(spec: InputSpec, shape: tuple[int, ...]) -> None:
     if not spec.feedable:
         raise DataError(

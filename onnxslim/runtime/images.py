@@ -75,7 +75,7 @@ class ImageFolder:
     """Samples of one image each; the pictures are opened when they are read."""
 
     def __init__(self, paths: Sequence[Path], request: Request, options: ImageOptions) -> None:
-        self._paths, self._request, self._options = paths, request, options
+        self._paths, self._options = paths, options
         _pillow()
         self._spec = _target(request)
         self._nhwc, self._channels = _channels(self._spec, options)
@@ -105,7 +105,11 @@ class ImageFolder:
             array = np.rint(array)
             array = array.astype(np.int64)
         array = cast(self._spec, np.ascontiguousarray(array)[None], self._paths[index].name)
-        return Item({self._spec.name: array}, dict(self._request.filled), 1)
+        return Item({self._spec.name: array}, {}, 1)
+
+    def labels(self, index: int, rows: Array) -> Array | None:
+        """Images have none."""
+        return None
 
     def _load(self, path: Path) -> Array:
         """The picture as ``(H, W, channels)`` bytes of the wanted size and channel order."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onnxslim.errors import DataError
-from onnxslim.runtime.match import Layout, cast, fits, layout, whole_count
+from onnxslim.runtime.match import cast, fits, layout, whole_count
 from onnxslim.runtime.specs import Array, Feed, InputSpec
 
 
@@ -43,6 +43,7 @@ class Item:
         fixed: Arrays that are the same for all of them.
         count: How many samples.
         single: Those of the rows whose sample axis the model does not have.
+        alone: The samples are fed one at a time.
         whole: A complete feed, to be used as it is.
         labels: Of these samples.
     """
@@ -51,18 +52,17 @@ class Item:
     fixed: Feed
     count: int
     single: frozenset[str] = field(default_factory=frozenset)
+    alone: bool = False
     whole: bool = False
     labels: Array | None = None
 
     def part(self, start: int, stop: int) -> Item:
         """Some of the samples."""
-        return Item(
-            {name: array[start:stop] for name, array in self.rows.items()},
-            self.fixed,
-            max(min(stop, self.count) - start, 0),
-            self.single,
-            self.whole,
-            None if self.labels is None else self.labels[start:stop],
+        return replace(
+            self,
+            rows={name: array[start:stop] for name, array in self.rows.items()},
+            count=max(min(stop, self.count) - start, 0),
+            labels=None if self.labels is None else self.labels[start:stop],
         )
 
 
@@ -81,10 +81,10 @@ def batches(items: Iterable[Item], size: int, fixed: int | None) -> Iterator[Bat
             yield _emit(pending, fixed)
             pending = None
         pending = item if pending is None else _joined(pending, item)
-        start = 0
-        while pending.count - start >= size:
-            yield _emit(pending.part(start, start + size), fixed)
-            start += size
+        start, step = 0, 1 if item.alone else size
+        while pending.count - start >= step:
+            yield _emit(pending.part(start, start + step), fixed)
+            start += step
         pending = pending.part(start, pending.count) if start < pending.count else None
     if pending is not None:
         yield _emit(pending, fixed)
@@ -92,16 +92,13 @@ def batches(items: Iterable[Item], size: int, fixed: int | None) -> Iterator[Bat
 
 def _alike(a: Item, b: Item) -> bool:
     """Whether samples may share a batch."""
-    if (
-        a.single != b.single
-        or a.rows.keys() != b.rows.keys()
-        or (a.labels is None) != (b.labels is None)
-    ):
+    if (a.single, a.alone, a.labels is None) != (b.single, b.alone, b.labels is None):
         return False
-    if any(a.rows[name].shape[1:] != b.rows[name].shape[1:] for name in a.rows):
-        return False
-    return a.fixed.keys() == b.fixed.keys() and all(
-        a.fixed[n] is b.fixed[n] or np.array_equal(a.fixed[n], b.fixed[n]) for n in a.fixed
+    shapes, others = ({n: r.shape[1:] for n, r in item.rows.items()} for item in (a, b))
+    return (
+        shapes == others
+        and a.fixed.keys() == b.fixed.keys()
+        and all(a.fixed[n] is b.fixed[n] or np.array_equal(a.fixed[n], b.fixed[n]) for n in a.fixed)
     )
 
 
@@ -110,7 +107,7 @@ def _joined(a: Item, b: Item) -> Item:
     labels = None
     if a.labels is not None and b.labels is not None:
         labels = np.concatenate([a.labels, b.labels])
-    return Item(rows, a.fixed, a.count + b.count, a.single, False, labels)
+    return replace(a, rows=rows, count=a.count + b.count, labels=labels)
 
 
 def _emit(item: Item, fixed: int | None) -> Batch:
@@ -130,8 +127,9 @@ def _emit(item: Item, fixed: int | None) -> Batch:
 def item_of(
     specs: Sequence[InputSpec],
     given: Mapping[str, Array],
-    filled: Mapping[str, Array],
     label: str,
+    *,
+    optional: Collection[str] = (),
     labels: Array | None = None,
 ) -> Item:
     """Makes samples of one feed that a user or a file gave: a full batch, one sample, or rows.
@@ -139,51 +137,45 @@ def item_of(
     Args:
         specs: The inputs.
         given: Arrays by input name.
-        filled: Arrays of the inputs that the feed need not have.
         label: How messages name the feed.
-        labels: Its labels.
+        optional: Inputs that are filled otherwise; what is given for them is left out.
+        labels: The labels of the feed.
 
     Raises:
         DataError: An input is missing or unknown, or an array does not fit.
     """
-    known = {spec.name: spec for spec in specs}
+    known = [spec.name for spec in specs]
     unknown = [name for name in given if name not in known]
-    missing = [name for name in known if name not in given and name not in filled]
+    missing = [name for name in known if name not in given and name not in optional]
     if unknown or missing:
         what = f"no array for input {missing[0]!r}" if missing else f"an array named {unknown[0]!r}"
         raise DataError(f"{label} has {what}; the model's inputs are {', '.join(map(repr, known))}")
-    used = [spec for spec in specs if spec.name in given and spec.name not in filled]
+    used = [spec for spec in specs if spec.name not in optional]
     arrays = {s.name: cast(s, given[s.name], f"{label}: {s.name!r}") for s in used}
     if all(fits(s.shape, arrays[s.name].shape) for s in used):
-        item = _whole(used, arrays, filled, label)
+        item = _whole(used, arrays, label)
     else:
-        item, _ = rows_of(used, arrays, filled, label)
-    _check_labels(labels, item.count, label)
-    return item if labels is None else Item(
-        item.rows, item.fixed, item.count, item.single, item.whole, labels
-    )  # fmt: skip
+        item = _rows(used, arrays, label)
+    if labels is not None and (labels.ndim == 0 or labels.shape[0] != item.count):
+        found = "one" if labels.ndim == 0 else str(labels.shape[0])
+        raise DataError(f"{label} has {item.count} samples but {found} label(s); expected one each")
+    return replace(item, labels=labels)
 
 
-def _whole(
-    specs: Sequence[InputSpec], arrays: Feed, filled: Mapping[str, Array], label: str
-) -> Item:
+def _whole(specs: Sequence[InputSpec], arrays: Feed, label: str) -> Item:
     count = whole_count(specs, arrays, label)
     rows = {n: a for n, a in arrays.items() if a.ndim and a.shape[0] == count}
-    fixed = {n: a for n, a in arrays.items() if n not in rows}
-    return Item(rows, {**fixed, **filled}, count, whole=True)
+    return Item(rows, {n: a for n, a in arrays.items() if n not in rows}, count, whole=True)
 
 
-def rows_of(
-    specs: Sequence[InputSpec], arrays: Mapping[str, Array], filled: Mapping[str, Array], label: str
-) -> tuple[Item, Layout]:
+def _rows(specs: Sequence[InputSpec], arrays: Mapping[str, Array], label: str) -> Item:
     """Samples along the first axis; a sample without that axis gets one."""
     lifted = {s.name: lift(s, arrays[s.name].shape) for s in specs}
     shaped = {n: np.asarray(arrays[n]).reshape(shape) for n, shape in lifted.items()}
     found = layout(specs, lifted, {n: f"{label}: {n!r}" for n in lifted})
     rows = {n: a for n, a in shaped.items() if found.roles[n] != "repeat"}
     fixed = {n: a for n, a in shaped.items() if found.roles[n] == "repeat"}
-    single = frozenset(n for n, role in found.roles.items() if role == "single")
-    return Item(rows, {**fixed, **filled}, found.count, single), found
+    return Item(rows, fixed, found.count, found.single, alone=not found.batchable)
 
 
 def lift(spec: InputSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -192,11 +184,3 @@ def lift(spec: InputSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
     if declared and len(shape) == len(declared) - 1 and fits(declared[1:], shape):
         return (1, *shape)
     return shape
-
-
-def _check_labels(labels: Array | None, count: int, label: str) -> None:
-    if labels is not None and (labels.ndim == 0 or labels.shape[0] != count):
-        found = "one" if labels.ndim == 0 else str(labels.shape[0])
-        raise DataError(
-            f"{label} has {count} samples but {found} label(s); expected one per sample"
-        )

@@ -34,6 +34,11 @@ class Layout:
     fixed: int | None
     batchable: bool
 
+    @property
+    def single(self) -> frozenset[str]:
+        """The inputs whose sample axis the model does not have."""
+        return frozenset(name for name, role in self.roles.items() if role == "single")
+
 
 def cast(spec: InputSpec, array: Array, label: str) -> Array:
     """The array in the type of the input: integers become floats unscaled, floats are narrowed.
@@ -224,6 +229,8 @@ def whole_count(specs: Sequence[InputSpec], feed: Mapping[str, Array], label: st
             )
         if spec.shape and shape and not isinstance(spec.shape[0], int):
             sizes.append(shape[0])
+            if not shape[0]:
+                raise DataError(f"{label}: {spec.name!r} has no samples; expected at least one")
     if not sizes:
         sizes = [f.shape[0] if f.ndim else 0 for f in feed.values()]
     return sizes[0] if len(set(sizes)) == 1 and sizes[0] > 0 else 1

@@ -47,6 +47,7 @@ class Indexed(Protocol):
     @property
     def row_bytes(self) -> int: ...
     def read(self, index: int, rows: Array) -> Item: ...
+    def labels(self, index: int, rows: Array) -> Array | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,18 @@ class Request:
 
     Args:
         specs: The inputs of the model.
-        filled: Arrays of the inputs that ``--input-value`` and ``--state`` take care of.
+        described: The inputs that ``--input-value`` and ``--state`` take care of.
         labels: The key of the labels.
     """
 
     specs: Sequence[InputSpec]
-    filled: Mapping[str, Array]
+    described: frozenset[str]
     labels: str | None
 
     @property
     def needed(self) -> list[InputSpec]:
         """The inputs that the data must give."""
-        return [spec for spec in self.specs if spec.name not in self.filled]
+        return [spec for spec in self.specs if spec.name not in self.described]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class ArrayFiles:
 
     def __init__(self, paths: Sequence[Path], request: Request, *, single: bool) -> None:
         self._request, self._single = request, single
+        self._inflated_of = -1
+        self._inflated: dict[str, Array] = {}
         self._files = [self._open(path) for path in paths]
         self.sizes = [file.layout.count for file in self._files]
         fixed = {file.layout.fixed for file in self._files} - {None}
@@ -102,15 +105,34 @@ class ArrayFiles:
         fixed: Feed = {}
         for spec in self._request.needed:
             member = file.members[spec.name]
-            array = member.read()
-            array = array.reshape(self._shape(spec, member))
+            array = self._array(index, member).reshape(self._shape(spec, member))
             if file.layout.roles[spec.name] == "repeat":
                 fixed[spec.name] = cast(spec, np.asarray(array), member.label)
             else:
                 arrays[spec.name] = cast(spec, np.asarray(array[rows]), member.label)
-        single = frozenset(n for n, role in file.layout.roles.items() if role == "single")
-        labels = None if file.labels is None else np.asarray(file.labels.read()[rows])
-        return Item(arrays, {**fixed, **self._request.filled}, len(rows), single, False, labels)
+        return Item(
+            arrays,
+            fixed,
+            len(rows),
+            file.layout.single,
+            alone=not file.layout.batchable,
+            labels=self.labels(index, rows),
+        )
+
+    def labels(self, index: int, rows: Array) -> Array | None:
+        """The labels of some samples of one file."""
+        member = self._files[index].labels
+        return None if member is None else np.asarray(self._array(index, member)[rows])
+
+    def _array(self, index: int, member: Member) -> Array:
+        """The array of a member; what has to be inflated is kept until the next file."""
+        if member.offset is not None:
+            return member.read()
+        if self._inflated_of != index:
+            self._inflated_of, self._inflated = index, {}
+        if member.key not in self._inflated:
+            self._inflated[member.key] = member.read()
+        return self._inflated[member.key]
 
     def _shape(self, spec: InputSpec, member: Member) -> tuple[int, ...]:
         return member.shape if self._single else lift(spec, member.shape)
@@ -196,7 +218,7 @@ def read_data_sets(folders: Sequence[Path], request: Request) -> Iterator[Item]:
         told = [name for name, _ in loaded]
         keys = told if len(set(told)) == len(told) and set(told) <= set(names) else names
         feed = {key: array for key, (_, array) in zip(keys, loaded, strict=False)}
-        yield item_of(request.specs, feed, request.filled, folder.name)
+        yield item_of(request.specs, feed, folder.name, optional=request.described)
 
 
 def read_feeds(feeds: Iterable[Any], request: Request, label: str) -> Iterator[Item]:
@@ -220,7 +242,7 @@ def read_feeds(feeds: Iterable[Any], request: Request, label: str) -> Iterator[I
             raise DataError(f"--labels {request.labels!r}: {where} has no such array")
         if labels is not None and labels.ndim == 0:
             labels = labels.reshape(1)
-        yield item_of(request.specs, arrays, request.filled, where, labels)
+        yield item_of(request.specs, arrays, where, optional=request.described, labels=labels)
 
 
 def _as_array(value: Any, label: str) -> Array:
