@@ -51,7 +51,7 @@ BodyInput = tuple[ir.TypeProtocol | None, Dims | None]
 
 
 def known_values(value: ir.Value | None) -> Elements | None:
-    """Elements of a small integer tensor (rank 0 or 1) as far as they are known, or None.
+    """Elements of a small integer tensor, row by row, as far as they are known, or None.
 
     Constants are read (never more than 64 elements); others have what inference found.
     """
@@ -59,9 +59,21 @@ def known_values(value: ir.Value | None) -> Elements | None:
     if tensor is None:
         found: Elements | None = None if value is None else value.meta.get(VALUES)
         return found
-    if tensor.dtype not in INTEGERS or tensor.size > MAX_VALUES or len(tensor.shape) > 1:
+    if tensor.dtype not in INTEGERS or tensor.size > MAX_VALUES:
         return None
     return tuple(int(x) for x in tensor.numpy().reshape(-1))
+
+
+def element_count(value: ir.Value) -> int | None:
+    """How many elements a tensor has, when that is known and at most 64."""
+    if value.shape is None:
+        return None
+    count = 1
+    for dim in value.shape:
+        if not isinstance(dim, int):
+            return None
+        count *= dim
+    return count if count <= MAX_VALUES else None
 
 
 def describe(node: ir.Node) -> str:
@@ -95,7 +107,7 @@ class NodeContext:
     def dims(self, index: int) -> Dims | None:
         """Dimensions of tensor input ``index``; None when its rank is unknown."""
         value = self.value(index)
-        if value is None or value.shape is None or isinstance(value.type, _CONTAINERS):
+        if value is None or value.shape is None or value.type.__class__ in _CONTAINERS:
             return None
         return value.shape.dims
 
@@ -107,22 +119,20 @@ class NodeContext:
     def dtype(self, index: int) -> ir.DataType | None:
         """Element type of tensor input ``index``, None when unknown."""
         value = self.value(index)
-        return value.type.dtype if value is not None and isinstance(value.type, _TENSORS) else None
+        kind = None if value is None else value.type
+        return kind.dtype if kind is not None and kind.__class__ in _TENSORS else None
 
     def elements(self, index: int) -> Elements | None:
         """Content of input ``index``, None for each element that is not known.
 
-        None when even the number of elements is unknown (or larger than 64, or the rank above 1).
+        None when even the number of elements is unknown, or larger than 64.
         """
         value = self.value(index)
         found = known_values(value)
         if found is not None or value is None:
             return found
-        dims = self.dims(index)
-        if dims is None or len(dims) > 1:
-            return None
-        count = dims[0] if dims else 1
-        return (None,) * count if isinstance(count, int) and count <= MAX_VALUES else None
+        count = element_count(value)
+        return None if count is None else (None,) * count
 
     def sizes(self, index: int) -> Dims | None:
         """As :meth:`elements`, an unknown element being a fresh symbol: content used as a shape."""
@@ -206,7 +216,7 @@ class NodeContext:
             return
         out = self.outputs[index]
         kind = value.type
-        if isinstance(kind, ir.TensorType):
+        if kind is not None and kind.__class__ is ir.TensorType:
             out.type = ir.TensorType(kind.dtype if dtype is None else dtype)
             out.shape = value.shape
         elif dtype is not None:

@@ -86,14 +86,16 @@ def slice_length(dim: Dim, start: Dim | None, end: Dim | None, step: Dim | None)
     first, last = _clamp(start, dim), _clamp(end, dim)
     if first is None or last is None:
         return None
+    if last is dim and isinstance(first, int) and first == 0:
+        return dim if step == 1 else ceildiv(dim, step)
     length = maximum(sub(last, first), 0)
     return length if step == 1 else ceildiv(length, step)
 
 
 def _clamp(position: Dim, dim: Dim) -> Dim | None:
     """A slice position of a forward slice, within 0 and ``dim``."""
-    if isinstance(position, int) and position >= END:
-        return dim
+    if isinstance(position, int) and (position >= END or position == 0):
+        return dim if position else 0
     low, high = lower_bound(position), upper_bound(position)
     if low is not None and low >= 0:
         return minimum(position, dim)

@@ -1,9 +1,9 @@
 """Content of small integer tensors, element by element, as numbers or symbolic dimensions.
 
-A rule gives the elements of a node's first output, in order, or None. An element that is not known
-is None. Only tensors of rank 0 or 1 with at most 64 elements of type int64, int32 or bool have
-content; booleans are 0 and 1. Symbolic elements are sizes: their arithmetic is taken not to
-overflow.
+A rule gives the elements of a node's first output as an object array of the output's shape, or
+None. An element that is not known is None. Only tensors with at most 64 elements of type int64,
+int32 or bool have content; booleans are 0 and 1. Symbolic elements are sizes: their arithmetic is
+taken not to overflow.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import (
@@ -33,186 +34,181 @@ from onnxslim.analysis.shape_context import (
     INTEGERS,
     MAX_VALUES,
     VALUES,
-    Elements,
     NodeContext,
+    element_count,
     known_values,
 )
 from onnxslim.analysis.shape_rules_generator import shape_limits
+from onnxslim.analysis.value_arrays import Array, anything, array_of, element_wise, known, note
 from onnxslim.graph.edit import constant_array
 
 __all__ = ["VALUES", "known_values", "set_values"]
 
-ValueRule = Callable[[NodeContext], Elements | None]
+ValueRule = Callable[[NodeContext], Array | None]
+Unary = Callable[[Dim], Dim | None]
 Binary = Callable[[Dim, Dim], Dim | None]
-
-_LIMITS = {
-    ir.DataType.INT64: (-(2**63), 2**63 - 1),
-    ir.DataType.INT32: (-(2**31), 2**31 - 1),
-    ir.DataType.BOOL: (0, 1),
-}
 
 
 def set_values(ctx: NodeContext) -> None:
     """Note the content of the node's outputs, when they are small integer tensors."""
     rule = RULES.get(ctx.node.op_type)
-    if rule is None:
-        return
     out = ctx.outputs[0]
-    count = _room(out)
+    if rule is None or out.dtype not in INTEGERS:
+        return
+    count = element_count(out)
     if count is None:
         return
     found = rule(ctx)
-    if found is None or len(found) != count:
-        return
-    assert out.dtype is not None
-    low, high = _LIMITS[out.dtype]
-    kept = tuple(e if not isinstance(e, int) or low <= e <= high else None for e in found)
-    if not kept or any(e is not None for e in kept):
-        out.meta[VALUES] = kept
-
-
-def _room(out: ir.Value) -> int | None:
-    """How many elements a value has, when it may have content."""
-    if out.shape is None or len(out.shape) > 1 or out.dtype not in INTEGERS:
-        return None
-    count = out.shape[0] if len(out.shape) else 1
-    return count if isinstance(count, int) and count <= MAX_VALUES else None
+    if found is not None:
+        note(out, found)
 
 
 # -------------------------------------------------------------------- shapes
 
 
-def _shape(ctx: NodeContext) -> Elements | None:
+def _shape(ctx: NodeContext) -> Array | None:
     dims = ctx.dims(0)
     if dims is None:
         return None
     start, end = shape_limits(ctx, len(dims))
-    return dims[start:end]
+    return array_of(dims[start:end], (max(0, end - start),))
 
 
-def _size(ctx: NodeContext) -> Elements | None:
+def _size(ctx: NodeContext) -> Array | None:
     dims = ctx.dims(0)
-    return None if dims is None else (product(dims),)
+    return None if dims is None else array_of([product(dims)], ())
 
 
 # -------------------------------------------------------------------- movement
 
 
-def _unchanged(ctx: NodeContext) -> Elements | None:
-    return known_values(ctx.value(0))
+def _unchanged(ctx: NodeContext) -> Array | None:
+    return known(ctx)
 
 
-def _gather(ctx: NodeContext) -> Elements | None:
-    data, wanted = known_values(ctx.value(0)), ctx.ints(1)
-    if data is None or wanted is None or ctx.rank(0) != 1:
+def _transpose(ctx: NodeContext) -> Array | None:
+    data, perm = known(ctx), ctx.attr("perm")
+    if data is None or (perm is not None and sorted(perm) != list(range(data.ndim))):
         return None
-    if any(not -len(data) <= i < len(data) for i in wanted):
-        return None
-    return tuple(data[i] for i in wanted)
+    return data.transpose(perm)
 
 
-def _slice(ctx: NodeContext) -> Elements | None:
-    data = known_values(ctx.value(0))
-    if data is None or ctx.rank(0) != 1:
+def _gather(ctx: NodeContext) -> Array | None:
+    data, wanted, axis = known(ctx), known(ctx, 1), ctx.attr("axis", 0)
+    if data is None or wanted is None or not -data.ndim <= axis < data.ndim:
         return None
+    axis, size = axis % data.ndim, data.shape[axis]
+    places = wanted.reshape(-1).tolist()
+    if not all(isinstance(i, int) and -size <= i < size for i in places):
+        return None
+    shape = (*data.shape[:axis], *wanted.shape, *data.shape[axis + 1 :])
+    return data.take(np.array(places, dtype=np.int64), axis=axis).reshape(shape)
+
+
+def _slice(ctx: NodeContext) -> Array | None:
+    data = known(ctx)
     steps: tuple[int, ...] | None
+    axes: tuple[int, ...] | None
     if ctx.opset < 10:
-        starts, ends, steps = ctx.attr("starts"), ctx.attr("ends"), (1,)
+        starts, ends, axes = ctx.attr("starts"), ctx.attr("ends"), ctx.attr("axes")
+        steps = None
     else:
-        starts, ends = ctx.ints(1), ctx.ints(2)
-        steps = ctx.ints(4) if ctx.given(4) else (1,)
-    if not (starts and ends and steps) or len(starts) != 1 or steps[0] == 0:
-        return None
-    step = steps[0]
-    if step < 0 and ends[0] < -len(data):
-        return data[starts[0] :: step]
-    return data[starts[0] : ends[0] : step]
-
-
-def _concat(ctx: NodeContext) -> Elements | None:
-    result: list[Dim | None] = []
-    for index in range(len(ctx.inputs)):
-        part = ctx.elements(index)
-        if part is None:
+        starts, ends, axes, steps = (ctx.ints(i) for i in range(1, 5))
+        if (ctx.given(3) and axes is None) or (ctx.given(4) and steps is None):
             return None
-        result += part
-    return tuple(result)
-
-
-def _expand(ctx: NodeContext) -> Elements | None:
-    data, count = known_values(ctx.value(0)), _room(ctx.outputs[0])
-    if data is None or count is None:
+    if data is None or starts is None or ends is None:
         return None
-    return data * count if len(data) == 1 else data
-
-
-def _tile(ctx: NodeContext) -> Elements | None:
-    data, repeats = known_values(ctx.value(0)), ctx.ints(1)
-    return data * repeats[0] if data is not None and repeats and len(repeats) == 1 else None
-
-
-def _split(ctx: NodeContext) -> Elements | None:
-    data = known_values(ctx.value(0))
-    if data is None:
-        return None
-    position = 0
-    for out in ctx.outputs:
-        count = _room(out)
-        if count is None:
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    cut = [slice(None)] * data.ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=False):
+        if not -data.ndim <= axis < data.ndim or step == 0:
             return None
-        out.meta[VALUES] = data[position : position + count]
-        position += count
-    found: Elements | None = ctx.outputs[0].meta[VALUES]
-    return found
+        to_the_end = step < 0 and end < -data.shape[axis]
+        cut[axis] = slice(start, None if to_the_end else end, step)
+    return data[tuple(cut)]
 
 
-def _where(ctx: NodeContext) -> Elements | None:
-    parts = [ctx.elements(i) for i in range(3)]
-    count = _room(ctx.outputs[0])
-    if count is None or any(p is None for p in parts):
+def _concat(ctx: NodeContext) -> Array | None:
+    parts = [anything(ctx, i) for i in range(len(ctx.inputs))]
+    kept = [p for p in parts if p is not None]
+    axis = ctx.attr("axis", 0)
+    if not kept or len(kept) != len(parts) or not -kept[0].ndim <= axis < kept[0].ndim:
         return None
-    conditions, yes, no = (_spread(p, count) for p in parts if p is not None)
-    result: list[Dim | None] = []
-    for c, a, b in zip(conditions, yes, no, strict=True):
+    axis %= kept[0].ndim
+    if len({(*p.shape[:axis], *p.shape[axis + 1 :]) for p in kept}) != 1:
+        return None
+    return np.concatenate(kept, axis=axis)
+
+
+def _expand(ctx: NodeContext) -> Array | None:
+    data, shape = known(ctx), ctx.outputs[0].shape
+    if data is None or shape is None:
+        return None
+    return element_wise(lambda a, _: a, data, np.empty(shape.numpy(), dtype=object))
+
+
+def _tile(ctx: NodeContext) -> Array | None:
+    data, repeats = known(ctx), ctx.ints(1)
+    if data is None or repeats is None or len(repeats) != data.ndim:
+        return None
+    return np.tile(data, repeats)
+
+
+def _split(ctx: NodeContext) -> Array | None:
+    data, axis = known(ctx), ctx.attr("axis", 0)
+    if data is None or not -data.ndim <= axis < data.ndim:
+        return None
+    sizes = [out.shape[axis] if out.shape is not None else None for out in ctx.outputs]
+    if not all(isinstance(s, int) for s in sizes):
+        return None
+    ends = np.cumsum(np.array(sizes, dtype=np.int64))[:-1]
+    parts = np.split(data, ends, axis=axis)
+    for out, part in zip(ctx.outputs, parts, strict=True):
+        note(out, part)
+    return parts[0]
+
+
+def _where(ctx: NodeContext) -> Array | None:
+    condition, yes, no = (anything(ctx, i) for i in range(3))
+    if condition is None or yes is None or no is None:
+        return None
+
+    def choose(c: Dim | None, a: Dim | None, b: Dim | None) -> Dim | None:
         if isinstance(c, int):
-            result.append(a if c else b)
-        else:
-            same = a is not None and b is not None and known_equal(a, b)
-            result.append(a if same else None)
-    return tuple(result)
+            return a if c else b
+        return a if a is not None and b is not None and known_equal(a, b) else None
 
-
-def _spread(elements: Elements, count: int) -> Elements:
-    return elements * count if len(elements) == 1 else elements
+    return element_wise(choose, condition, yes, no)
 
 
 # -------------------------------------------------------------------- arithmetic
 
 
 def _binary(function: Binary) -> ValueRule:
-    def rule(ctx: NodeContext) -> Elements | None:
-        if len(ctx.inputs) == 1:
-            return known_values(ctx.value(0))
-        count = _room(ctx.outputs[0])
-        result = ctx.elements(0)
+    def both(a: Dim | None, b: Dim | None) -> Dim | None:
+        return None if a is None or b is None else function(a, b)
+
+    def rule(ctx: NodeContext) -> Array | None:
+        result = anything(ctx, 0)
         for index in range(1, len(ctx.inputs)):
-            right = ctx.elements(index)
-            if count is None or result is None or right is None:
+            right = anything(ctx, index)
+            if result is None or right is None:
                 return None
-            left, right = _spread(result, count), _spread(right, count)
-            if len(left) != len(right):
-                return None
-            pairs = zip(left, right, strict=True)
-            result = tuple(None if a is None or b is None else function(a, b) for a, b in pairs)
+            result = element_wise(both, result, right)
         return result
 
     return rule
 
 
-def _unary(function: Callable[[Dim], Dim | None]) -> ValueRule:
-    def rule(ctx: NodeContext) -> Elements | None:
-        data = known_values(ctx.value(0))
-        return None if data is None else tuple(None if e is None else function(e) for e in data)
+def _unary(function: Unary) -> ValueRule:
+    def rule(ctx: NodeContext) -> Array | None:
+        data = known(ctx)
+        return (
+            None
+            if data is None
+            else element_wise(lambda e: None if e is None else function(e), data)
+        )
 
     return rule
 
@@ -230,7 +226,7 @@ def _div(a: Dim, b: Dim) -> Dim | None:
     return floordiv(a, b) if known_at_least(a, 0) and known_at_least(b, 0) else None
 
 
-def _mod(ctx: NodeContext) -> Elements | None:
+def _mod(ctx: NodeContext) -> Array | None:
     truncated = bool(ctx.attr("fmod", 0))
 
     def one(a: Dim, b: Dim) -> Dim | None:
@@ -261,16 +257,15 @@ def _or(a: Dim, b: Dim) -> Dim | None:
 
 def _logical(absorbing: int, function: Binary) -> ValueRule:
     """And / Or: one absorbing operand decides, whatever the other one is."""
-    plain = _binary(function)
 
-    def rule(ctx: NodeContext) -> Elements | None:
-        left, right = ctx.elements(0), ctx.elements(1)
-        count = _room(ctx.outputs[0])
-        if left is None or right is None or count is None:
-            return None
-        known = plain(ctx) or (None,) * count
-        pairs = zip(_spread(left, count), _spread(right, count), known, strict=False)
-        return tuple(absorbing if absorbing in (a, b) else k for a, b, k in pairs)
+    def both(a: Dim | None, b: Dim | None) -> Dim | None:
+        if absorbing in (a, b):
+            return absorbing
+        return None if a is None or b is None else function(a, b)
+
+    def rule(ctx: NodeContext) -> Array | None:
+        left, right = anything(ctx, 0), anything(ctx, 1)
+        return None if left is None or right is None else element_wise(both, left, right)
 
     return rule
 
@@ -289,61 +284,64 @@ def _not(a: Dim) -> Dim | None:
     return int(not a) if isinstance(a, int) else None
 
 
-def _cast(ctx: NodeContext) -> Elements | None:
-    target = ctx.outputs[0].dtype
-    data = known_values(ctx.value(0))
-    if data is None:
-        return _cast_floats(ctx, target)
-    if target != ir.DataType.BOOL:
-        return data
-    return tuple(None if e is None else _truth_of(e) for e in data)
-
-
 def _truth_of(a: Dim) -> Dim | None:
     return int(bool(a)) if isinstance(a, int) else (1 if known_at_least(a, 1) else None)
 
 
-def _cast_floats(ctx: NodeContext, target: ir.DataType | None) -> Elements | None:
+def _cast(ctx: NodeContext) -> Array | None:
+    target = ctx.outputs[0].dtype
+    data = known(ctx)
+    if data is None:
+        return _cast_constant(ctx, target)
+    if target != ir.DataType.BOOL:
+        return data
+    return element_wise(lambda e: None if e is None else _truth_of(e), data)
+
+
+def _cast_constant(ctx: NodeContext, target: ir.DataType | None) -> Array | None:
     array = constant_array(ctx.value(0), limit=MAX_VALUES)
     if array is None or array.dtype.kind not in "fiub":
         return None
-    numbers = [float(x) if array.dtype.kind == "f" else int(x) for x in array.reshape(-1)]
+    numbers = [x if math.isfinite(x) else None for x in array.reshape(-1).tolist()]
     if target == ir.DataType.BOOL:
-        return tuple(int(x != 0) for x in numbers)
-    return tuple(int(x) if math.isfinite(x) else None for x in numbers)
+        numbers = [None if x is None else x != 0 for x in numbers]
+    return array_of([None if x is None else int(x) for x in numbers], array.shape)
 
 
 # -------------------------------------------------------------------- reductions, generators
 
 
 def _reduce(function: Binary) -> ValueRule:
-    def rule(ctx: NodeContext) -> Elements | None:
-        data = known_values(ctx.value(0))
-        if not data or _room(ctx.outputs[0]) != 1:
+    """Reductions to a single element."""
+
+    def rule(ctx: NodeContext) -> Array | None:
+        data = known(ctx)
+        if data is None or data.size == 0 or element_count(ctx.outputs[0]) != 1:
             return None
-        result = data[0]
-        for element in data[1:]:
+        elements = data.reshape(-1).tolist()
+        result: Dim | None = elements[0]
+        for element in elements[1:]:
             if result is None or element is None:
                 return None
             result = function(result, element)
-        return (result,)
+        return array_of([result], (1,))
 
     return rule
 
 
-def _range(ctx: NodeContext) -> Elements | None:
+def _range(ctx: NodeContext) -> Array | None:
     start, step = ctx.ints(0), ctx.ints(2)
-    count = _room(ctx.outputs[0])
+    count = element_count(ctx.outputs[0])
     if not start or not step or count is None:
         return None
-    return tuple(start[0] + i * step[0] for i in range(count))
+    return array_of([start[0] + i * step[0] for i in range(count)], (count,))
 
 
-def _constant_of_shape(ctx: NodeContext) -> Elements | None:
-    count, value = _room(ctx.outputs[0]), ctx.attr("value")
+def _constant_of_shape(ctx: NodeContext) -> Array | None:
+    count, value = element_count(ctx.outputs[0]), ctx.attr("value")
     if count is None or value is None or value.size != 1:
         return None
-    return (int(value.numpy().reshape(-1)[0]),) * count
+    return array_of([int(value.numpy().reshape(-1)[0])] * count, (count,))
 
 
 RULES: Mapping[str, ValueRule] = {
@@ -386,6 +384,7 @@ RULES: Mapping[str, ValueRule] = {
     "Sum": _binary(add),
     "Tile": _tile,
     "Unsqueeze": _unchanged,
+    "Transpose": _transpose,
     "Where": _where,
     "Xor": _binary(lambda a, b: _truth_of(sub(a, b)) if isinstance(a, int) else None),
 }
