@@ -6,13 +6,14 @@ For the rest the reference's noise is measured, and values before the output are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from onnxslim.verify.compare import Stats, Value
 from onnxslim.verify.noise import FACTOR, FLOOR, Limit
-from onnxslim.verify.reference import Reference, SessionLike, Source
+from onnxslim.verify.reference import Reference, Runner, SessionLike, Source
 from onnxslim.verify.submodel import read
-from onnxslim.verify.taps import Taps
+from onnxslim.verify.taps import Taps, names_behind
 from onnxslim.verify.ties import explained_by_ties
 from onnxslim.verify.verification import OutputResult, Status
 from onnxslim.verify.walk import GraphFacts, Verdict
@@ -30,6 +31,7 @@ class Judge:
         source: What that session runs.
         near: The candidate as given.
         model: The candidate in memory, if at hand.
+        runner: Of the candidate, when it is not the reference's.
     """
 
     def __init__(
@@ -39,25 +41,35 @@ class Judge:
         source: Source,
         near: Source,
         model: ir.Model | None,
+        runner: Runner | None = None,
     ) -> None:
         self._reference, self._session = reference, session
         self._source, self._near, self._model = source, near, model
+        self._runner = runner
         self._taps: Taps | None = None
 
     def run(self) -> dict[str, OutputResult]:
-        """The result per output."""
+        """Runs the candidate on the reference's feeds; the result per output."""
         reference = self._reference
-        have = {spec.name for spec in self._session.outputs}
-        names = [name for name in reference.names() if name in have]
+        names = self.shared()
         stats = {name: Stats() for name in names}
         for feed, answer in zip(reference.feeds, reference.answers, strict=True):
             found = self._session.run(feed, names)
             for name in names:
                 stats[name].add(answer[name], found[name])
-        self._behind = [name for name in names if not self._plain(name, stats[name])]
+        return self.judge(stats)
+
+    def shared(self) -> list[str]:
+        """The outputs that both have."""
+        have = {spec.name for spec in self._session.outputs}
+        return [name for name in self._reference.names() if name in have]
+
+    def judge(self, stats: Mapping[str, Stats]) -> dict[str, OutputResult]:
+        """The result per output, from differences seen on any feeds."""
+        self._behind = [name for name in stats if not self._plain(name, stats[name])]
         return {
             name: self._judge(name, stats[name]) if name in stats else self._absent(name)
-            for name in reference.names()
+            for name in self._reference.names()
         }
 
     def _absent(self, name: str) -> OutputResult:
@@ -85,6 +97,8 @@ class Judge:
             return OutputResult(name, stats, None, stats.problem_status, False, (), stats.detail)
         if not stats.floats or stats.problem:
             return self._jump(name, stats, Limit(0.0))
+        if stats.vacuous and stats.max_abs <= FLOOR * stats.peak:
+            return self._before(name, stats, Limit(FLOOR * stats.peak), 0.0)
         for feeds in (1, 2):  # the second is only run where the first does not do
             noise = self._reference.noise(name, feeds)
             own = self._reference.limit(name, stats.peak, noise, low=stats.low_precision)
@@ -126,8 +140,8 @@ class Judge:
         own: float | None = FACTOR * noise if limit.ill_conditioned else limit.value
         if limit.ill_conditioned and telling:
             own = None
-        elif stats.vacuous:  # a constant of 0 has no peak of its own
-            own = max(own or 0.0, FLOOR * peak)
+        elif stats.vacuous and not stats.peak:  # zeros have no scale of their own
+            own = max(own or 0.0, FLOOR * min(peak, 1.0))
         if own is not None and not stats.max_abs <= own:
             detail = words(stats, own)
             return OutputResult(name, stats, own, "exceeds", False, telling, detail)
@@ -146,8 +160,8 @@ class Judge:
 
     def _look(self) -> Taps:
         if self._taps is None:
-            names = self._names()
-            self._taps = Taps(self._reference, self._source, names, self._behind, self._near)
+            names = names_behind(self._reference, self._behind, self._names())
+            self._taps = Taps(self._reference, self._source, names, self._near, self._runner)
         return self._taps
 
     def _names(self) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ telling float tensors before them (``judge``). Source of the rules: CONTRACT.md,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from onnxslim.errors import WorkerError
 from onnxslim.runtime.dims import Description
-from onnxslim.runtime.specs import Feed, InputSpec, output_names, specs_of
+from onnxslim.runtime.specs import Feed
 from onnxslim.verify.judge import Judge
 from onnxslim.verify.reference import (
     Preparation,
@@ -25,24 +25,12 @@ from onnxslim.verify.reference import (
     WorkerLike,
     open_part,
 )
-from onnxslim.verify.verification import OutputResult, Verification, failures, not_verified
+from onnxslim.verify.verification import OutputResult, Verification, failures
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["OutputResult", "Verification", "Verifier", "not_verified", "verify"]
-
-
-class OptionsLike(Protocol):
-    """What is needed of the options that say how models are run."""
-
-    @property
-    def provider(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def custom_ops(self) -> tuple[str, ...]: ...
-    def describe(self, specs: Sequence[InputSpec], outputs: Iterable[str]) -> Description: ...
+__all__ = ["OutputResult", "Verification", "Verifier", "verify"]
 
 
 class Verifier:
@@ -50,10 +38,16 @@ class Verifier:
 
     Args:
         reference: File or bytes of the original.
-        model: The same, in memory; read before :meth:`prepare` returns, then free to be edited.
+        model: The same, in memory; read before the constructor returns, then free to be edited.
         worker: Runs models.
-        options: Provider, seed, libraries of operators, and what the user said of the inputs.
         feeds: Sample data to use instead of random feeds (three are plenty).
+        description: What the user said of the inputs.
+        seed: Of all random draws.
+        provider: Execution provider of both.
+        custom_ops: Libraries with operators of the user.
+
+    Raises:
+        UsageError: The description contradicts the model.
     """
 
     def __init__(
@@ -62,38 +56,25 @@ class Verifier:
         model: ir.Model,
         worker: WorkerLike,
         *,
-        options: OptionsLike | None = None,
         feeds: Iterable[Feed] | None = None,
+        description: Description | None = None,
+        seed: int = 0,
+        provider: str = "cpu",
+        custom_ops: Iterable[str] = (),
     ) -> None:
-        self._source, self._model, self._worker = reference, model, worker
-        self._options, self._feeds = options, feeds
-        self._provider = options.provider if options is not None else "cpu"
-        self._preparation: Preparation | None = None
-
-    def prepare(self) -> None:
-        """Starts with the reference in the background, unless that was done.
-
-        Raises:
-            UsageError: The description of the inputs contradicts the model.
-        """
-        if self._preparation is not None:
-            return
-        options, described = self._options, None
-        if options is not None:
-            described = options.describe(specs_of(self._model), output_names(self._model))
+        self._provider = provider
         self._preparation = Preparation(
-            Runner(self._worker, self._provider, options.custom_ops if options else ()),
-            self._source,
-            self._model,
-            feeds=self._feeds,
-            description=described,
-            seed=options.seed if options is not None else 0,
+            Runner(worker, provider, tuple(custom_ops)),
+            reference,
+            model,
+            feeds=feeds,
+            description=description,
+            seed=seed,
         )
 
     def close(self) -> None:
         """Stops preparing, and frees the session."""
-        if self._preparation is not None:
-            self._preparation.close()
+        self._preparation.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +95,6 @@ class Verifier:
             UnsupportedModelError: The runtime refuses the reference.
             ProviderError: The provider is missing.
         """
-        self.prepare()
-        assert self._preparation is not None
         return self._preparation.result()
 
     def verify(self, candidate: Source, model: ir.Model | None = None) -> Verification:
@@ -185,10 +164,20 @@ def verify(
     *,
     worker: WorkerLike,
     model: ir.Model,
-    options: OptionsLike | None = None,
-    feeds: Iterable[Feed] | None = None,
     candidate_model: ir.Model | None = None,
+    feeds: Iterable[Feed] | None = None,
+    description: Description | None = None,
+    seed: int = 0,
+    provider: str = "cpu",
 ) -> Verification:
-    """Verifies one candidate; see :class:`Verifier`, which can prepare while passes run."""
-    with Verifier(reference, model, worker, options=options, feeds=feeds) as verifier:
+    """Verifies one candidate; see :class:`Verifier`, which prepares while passes run."""
+    with Verifier(
+        reference,
+        model,
+        worker,
+        feeds=feeds,
+        description=description,
+        seed=seed,
+        provider=provider,
+    ) as verifier:
         return verifier.verify(candidate, candidate_model)

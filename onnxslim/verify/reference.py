@@ -304,9 +304,8 @@ class Preparation:
         """Stops preparing, and frees the session."""
         self._stop.set()
         wait([self._future], timeout=5)
-        session = self._reference.session
-        if session is not None:
-            session.close()
+        if self._reference.session is not None:
+            self._reference.session.close()
 
     def _work(self) -> Reference:
         try:
@@ -316,7 +315,8 @@ class Preparation:
         return self._reference
 
     def _prepare(self) -> None:
-        reference, answers = self._reference, {}
+        reference = self._reference
+        answers: dict[int, Outputs] = {}
 
         def try_run(feed: Feed) -> str | None:
             self._model_read.set()
@@ -335,6 +335,8 @@ class Preparation:
 
         if self._feeds is not None:
             taken = [feed for feed in self._feeds if try_run(feed) is None]
+            taken += [feed for feed in _joined(self._specs, taken) if try_run(feed) is None]
+            reference.unvaried = _unvaried(self._specs, taken)
         else:
             plans = plan_feeds(
                 self._specs,
@@ -347,11 +349,22 @@ class Preparation:
             taken = list(plans.feeds)
             reference.unvaried = plans.unvaried
             reference.error = reference.error or (plans.error or "")
+        taken += [f for f in self._next_steps(taken, answers) if try_run(f) is None]
         reference.feeds = tuple(taken)
         reference.answers = tuple(answers[id(feed)] for feed in taken)
         if not taken or not reference.names():
             reference.level = "none"
             reference.error = reference.error or "no input was accepted"
+
+    def _next_steps(self, taken: list[Feed], answers: Mapping[int, Outputs]) -> list[Feed]:
+        """The first feed again with ``--state``: what an output gave comes in as an input."""
+        state = self._description.state if self._description is not None else {}
+        if not state or not taken:
+            return []
+        answer = answers[id(taken[0])]
+        given = {name: answer[out] for out, name in state.items() if out in answer}
+        fits = all(np.shape(given[name]) == np.shape(taken[0][name]) for name in given)
+        return [{**taken[0], **given}] if given and fits else []
 
     def _open(self) -> bool:
         """Creates the session, leaving out unknown operators where that is what it takes."""
@@ -414,3 +427,27 @@ def open_part(runner: Runner, source: Source, complaint: str, types: Iterable[st
             break
         missing.append(operator)
     return Part(types=tuple(missing), error=complaint)
+
+
+def _joined(specs: Sequence[InputSpec], feeds: Sequence[Feed]) -> list[Feed]:
+    """Two feeds as one, where every input has a dynamic first axis: another batch size."""
+    if len(feeds) < 2 or not specs:
+        return []
+    if not all(spec.shape and not isinstance(spec.shape[0], int) for spec in specs):
+        return []
+    first, second = feeds[0], feeds[1]
+    if any(np.shape(first[n])[1:] != np.shape(second[n])[1:] for n in first):
+        return []
+    return [{name: np.concatenate([first[name], second[name]]) for name in first}]
+
+
+def _unvaried(specs: Sequence[InputSpec], feeds: Sequence[Feed]) -> tuple[str, ...]:
+    """Dynamic dimensions that have one size in all feeds, by symbol or as ``input[axis]``."""
+    sizes: dict[str, set[int]] = {}
+    for spec in specs:
+        for axis, dim in enumerate(spec.shape or ()):
+            if not isinstance(dim, int):
+                key = dim if isinstance(dim, str) else f"{spec.name}[{axis}]"
+                seen = {np.shape(f[spec.name])[axis] for f in feeds if spec.name in f}
+                sizes.setdefault(key, set()).update(seen)
+    return tuple(key for key, seen in sizes.items() if len(seen) < 2)

@@ -48,9 +48,10 @@ def read(source: Path | bytes) -> onnx.ModelProto:
     import onnx
 
     if isinstance(source, bytes):
-        return onnx.ModelProto.FromString(source)
-    model: onnx.ModelProto = onnx.load_model(str(source), load_external_data=False)
-    return model
+        model = onnx.ModelProto()
+        model.ParseFromString(source)
+        return model
+    return onnx.load_model(str(source), load_external_data=False)
 
 
 def is_small(source: Path | bytes) -> bool:

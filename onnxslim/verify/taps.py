@@ -10,10 +10,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnxslim.errors import WorkerError
+from onnxslim.runtime.specs import Feed
 from onnxslim.verify.compare import Stats, leaves
-from onnxslim.verify.noise import Limit
-from onnxslim.verify.reference import Outputs, Reference, SessionLike, Source
+from onnxslim.verify.noise import FLOOR, Limit
+from onnxslim.verify.reference import Outputs, Reference, Runner, SessionLike, Source
 
 logger = logging.getLogger(__name__)
 
@@ -48,38 +51,42 @@ class Tap:
         return not self.stats.problem and self.stats.max_abs <= self.limit.value
 
 
+def names_behind(reference: Reference, outputs: Sequence[str], common: Iterable[str]) -> list[str]:
+    """The values before some outputs that both models compute, nearest first."""
+    have = frozenset(common)
+    shared: dict[str, None] = {}
+    for name in outputs:
+        for node in reference.facts.upstream(name):
+            shared.update(dict.fromkeys(n for n in node.outputs if n in have))
+    usable = reference.live - reference.random - set(outputs)
+    return [name for name in shared if name in usable][:MOST]
+
+
 class Taps:
-    """Values before some outputs, fetched in groups, nearest first, and remembered.
+    """Values of both models, fetched in groups in the order given, and remembered.
 
     Args:
         reference: Prepared.
         candidate: The rewritten model (what is left of it when operators are unknown).
-        common: Names that the candidate computes.
-        before: The outputs to look behind.
+        names: The values.
         near: The rewritten model as given: where its external weights are.
+        runner: Of the candidate, when it is not the reference's.
     """
 
     def __init__(
         self,
         reference: Reference,
         candidate: Source,
-        common: Iterable[str],
-        before: Sequence[str],
+        names: Sequence[str],
         near: Source,
+        runner: Runner | None = None,
     ) -> None:
         self._reference, self._near = reference, near
-        feeds = reference.feeds
-        self._feeds = feeds if len(feeds) < 3 else (feeds[0], feeds[-1])
+        self._runner = runner or reference.runner
+        self._feeds = _few(reference.feeds)
         self._found: dict[str, Tap] = {}
         self._group, self._bytes = GROUP, 0
-        have = frozenset(common)
-        shared: dict[str, None] = {}
-        for name in before:
-            for node in reference.facts.upstream(name):
-                shared.update(dict.fromkeys(n for n in node.outputs if n in have))
-        usable = reference.live - reference.random - set(before)
-        names = [name for name in shared if name in usable][:MOST]
-        self._pending = self._open(candidate, names)
+        self._pending = self._open(candidate, list(names))
 
     def _open(self, candidate: Source, names: list[str]) -> list[str]:
         self._sessions: list[SessionLike] = []
@@ -87,8 +94,7 @@ class Taps:
             return []
         try:
             self._sessions.append(self._reference.open(self._reference.source, names))
-            runner = self._reference.runner
-            self._sessions.append(runner.session(candidate, names, like=self._near))
+            self._sessions.append(self._runner.session(candidate, names, like=self._near))
         except WorkerError as error:
             logger.debug("no session with %d values as outputs: %s", len(names), error)
             self.close()
@@ -124,14 +130,22 @@ class Taps:
         except WorkerError as error:
             logger.debug("values %s cannot be fetched: %s", group, error)
             return
-        moved = self._reference.measure([(self._feeds[0], first[0])], group, self._reference.seed)
-        for name in group:
-            noise, peak = moved.get(name, 0.0), stats[name].peak
-            limit = self._reference.limit(name, peak, noise, low=stats[name].low_precision)
-            self._found[name] = Tap(name, stats[name], limit, noise)
+        self._conclude(stats, first[0])
+
+    def _conclude(self, stats: dict[str, Stats], answer: Outputs) -> None:
+        """Sets the limits; noise is only measured for what is not equal within the floor."""
+        reference, moved = self._reference, {}
+        apart = [n for n, s in stats.items() if s.floats and s.max_abs > FLOOR * s.peak]
+        if apart:
+            run = (self._feeds[0], {name: answer[name] for name in apart})
+            moved = reference.measure([run], apart, reference.seed)
+        for name, found in stats.items():
+            noise = moved.get(name, 0.0)
+            limit = reference.limit(name, found.peak, noise, low=found.low_precision)
+            self._found[name] = Tap(name, found, limit, noise)
 
     def values(self, names: Sequence[str]) -> list[tuple[Outputs, Outputs]]:
-        """The arrays of some values on every feed, of the reference and of the candidate."""
+        """The arrays of some values on all feeds, of the reference and of the candidate."""
         if not names:
             return [({}, {}) for _ in self._reference.feeds]
         left, right = self._sessions
@@ -142,3 +156,9 @@ class Taps:
         for session in self._sessions:
             session.close()
         self._sessions = []
+
+
+def _few(feeds: Sequence[Feed]) -> tuple[Feed, ...]:
+    """The first feed, and the last one if its shapes are others: every run costs a whole model."""
+    shapes = [{name: np.shape(x) for name, x in feed.items()} for feed in feeds]
+    return (feeds[0],) if shapes[0] == shapes[-1] else (feeds[0], feeds[-1])

@@ -95,6 +95,12 @@ class Verification:
         """The outputs that are not equal."""
         return tuple(result for result in self.outputs.values() if not result.ok)
 
+    def explain(self) -> str:
+        """One line on what is wrong, or on what was compared."""
+        if self.failure:
+            return self.failure
+        return f"{len(self.outputs)} outputs equal on {self.samples} feeds ({self.level})"
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know although nothing is wrong."""
@@ -135,6 +141,5 @@ def failures(outputs: Mapping[str, OutputResult]) -> str:
     return f"{bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
 
 
-def not_verified(provider: str = "cpu") -> Verification:
-    """What ``--no-verify`` says."""
-    return Verification("none", None, provider, 0, failure="not verified (--no-verify)")
+NOT_VERIFIED = Verification("none", None, "cpu", 0, failure="not verified (--no-verify)")
+"""What ``--no-verify`` says."""

@@ -41,7 +41,7 @@ class GraphFacts:
 
     Args:
         nodes: In topological order.
-        inputs: Names of the graph inputs.
+        inputs: Names of the graph inputs that must be fed (no overridable initializers).
         outputs: Names of the graph outputs.
     """
 
@@ -70,7 +70,8 @@ class GraphFacts:
             for node in model.graph
         ]
         graph = model.graph
-        return cls(nodes, _names(graph.inputs), _names(graph.outputs))
+        fed = [v for v in graph.inputs if v.name not in graph.initializers]
+        return cls(nodes, _names(fed), _names(graph.outputs))
 
     def computes(self, name: str) -> bool:
         """Whether a node of the main graph computes this value."""
