@@ -28,13 +28,7 @@ def refused(kind: str, text: str, label: str, process: Process) -> OnnxSlimError
             "install it: pip install 'onnxslim-toolkit[cpu]'"
         )
     if kind == "provider":
-        heard = process.stderr_tail(1) if "fell back" in text else ""
-        said = f" (ONNX Runtime: {heard})" if heard else ""
-        if any(name in text.lower() for name in _GPU):
-            return ProviderError(
-                f"{text}{said}; pip install 'onnxslim-toolkit[gpu]' and see onnxslim doctor"
-            )
-        return ProviderError(f"{text}{said}; use one it has, or --provider cpu")
+        return _provider(text, process)
     if kind == "memory":
         return WorkerError(
             f"{label}: needs more memory than allowed ({text}); use smaller inputs or batches",
@@ -43,6 +37,16 @@ def refused(kind: str, text: str, label: str, process: Process) -> OnnxSlimError
     if kind == "data":
         return DataError(f"{label}: {text}")
     return WorkerError(f"{label}: {text}", "error")
+
+
+def _provider(text: str, process: Process) -> ProviderError:
+    if "fell back" in text:
+        heard = process.stderr_tail(1, 200)
+        said = f" ({heard})" if heard else ""
+        return ProviderError(f"{text}{said}; see onnxslim doctor, or use --provider cpu")
+    if any(name in text.lower() for name in _GPU):
+        return ProviderError(f"{text}; install it: pip install 'onnxslim-toolkit[gpu]'")
+    return ProviderError(f"{text}; use one that it has")
 
 
 def died(process: Process, label: str, cpu: float) -> WorkerError:

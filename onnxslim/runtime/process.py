@@ -152,17 +152,18 @@ class Process:
         except ValueError:
             return f"signal {-status}", self.stderr_tail()
 
-    def stderr_tail(self, lines: int = 3) -> str:
+    def stderr_tail(self, lines: int = 3, limit: int = 600) -> str:
         """The last lines that native libraries wrote, printable and on one line."""
         with contextlib.suppress(OSError), (self.folder / "stderr").open("rb") as file:
             file.seek(max(self._stderr_from, file.seek(0, os.SEEK_END) - 4096))
-            text = file.read().decode("utf-8", "replace").strip().splitlines()
-            return protocol.one_line(" ".join(text[-lines:]))
+            text = file.read().decode("utf-8", "replace").splitlines()
+            said = [line for line in map(protocol.one_line, text) if line]
+            return protocol.one_line(" ".join(said[-lines:]), limit)
         return ""
 
     def ran_out_of_memory(self) -> bool:
         """Whether the last words of the child are about memory."""
-        tail = self.stderr_tail(20)
+        tail = self.stderr_tail(20, 4096)
         return any(word in tail for word in _LOST)
 
     def _log_stderr(self) -> None:

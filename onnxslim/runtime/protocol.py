@@ -28,7 +28,10 @@ _MAGIC = b"OSW1"
 _MAX_HEADER = 256 << 20
 _INLINE = 64 << 10
 _ALIGN = 64
+# ONNX Runtime's own: of an error; of a log line (time, [severity:category, place])
+_PREFIXES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : |^[-\d]+ [:.\d]+ \[\w:[^\]]*\] ")
 _FILE = re.compile(r"[a-z][0-9]{1,12}")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 #: ONNX Runtime's type name: (numpy or ml_dtypes name, TensorProto.DataType, bits per element).
@@ -282,6 +285,6 @@ def _garbled(what: str) -> WorkerError:
 
 def one_line(text: object, limit: int = 600) -> str:
     """Printable, one line, bounded: names in messages come from the model."""
-    line = _UNPRINTABLE.sub(" ", str(text)).strip()
-    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", line)
+    line = _UNPRINTABLE.sub(" ", _COLOUR.sub("", str(text))).strip()
+    line = _PREFIXES.sub("", line)
     return line if len(line) <= limit else line[: limit - 4] + " ..."

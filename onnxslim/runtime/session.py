@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +13,7 @@ import numpy as np
 from onnxslim.runtime import reduction
 from onnxslim.runtime.protocol import ELEMENTS, FIRST_EXOTIC, RawTensor, Value
 from onnxslim.runtime.reducers import Reducer
+from onnxslim.runtime.sources import Source
 
 if TYPE_CHECKING:
     from onnxslim.runtime.worker import Worker
@@ -51,23 +51,6 @@ def _dtype(kind: str) -> np.dtype[Any] | str:
 
     found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return found
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the child finds the model, now and after a restart.
-
-    Args:
-        path: The model file.
-        base_dir: Folder of its external data when that is not beside ``path``.
-        declared: Bytes of the model with its external data.
-        temporary: The file is ours and goes with the session.
-    """
-
-    path: Path
-    base_dir: Path | None
-    declared: int
-    temporary: bool
 
 
 @dataclass(frozen=True)

@@ -157,5 +157,5 @@ def missing_outputs(path: Path, names: Sequence[str]) -> bytes:
 
 def merge(model: bytes, names: Sequence[str]) -> bytes:
     """The serialized model with more graph outputs; names that are outputs already are left out."""
-    present = set(output_names(model))
+    present = set(output_names(model)) if names else set()
     return model + extra_outputs(name for name in names if name not in present)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import threading
 import time
 import weakref
@@ -23,20 +22,19 @@ import numpy as np
 from onnxslim.errors import (
     DataError,
     OnnxSlimError,
-    UnsupportedModelError,
     UsageError,
     WorkerError,
 )
-from onnxslim.runtime import failures, protocol, wire
+from onnxslim.runtime import failures, protocol, sources, wire
 from onnxslim.runtime.limits import Limits
 from onnxslim.runtime.process import Died, Expired, Process, Resources
 from onnxslim.runtime.protocol import Answer, Value
-from onnxslim.runtime.session import Options, Session, Source, TensorSpec, nbytes, plain
+from onnxslim.runtime.session import Options, Session, TensorSpec, nbytes, plain
+from onnxslim.runtime.sources import Model, Source, label_of, model_file
 from onnxslim.runtime.spool import SpoolFiles
 
 __all__ = ["Session", "TensorSpec", "Worker"]
 
-Model = Path | bytes
 Level = Literal["disable", "basic", "extended", "all"]
 
 _LEVELS = ("disable", "basic", "extended", "all")
@@ -129,44 +127,21 @@ class Worker:
         options = Options(
             provider, optimization, threads, tuple(str(Path(lib).resolve()) for lib in custom_ops)
         )
-        source = self._source(model, list(outputs or ()), base_dir)
-        return self._open(source, options, label or _label(model))
+        source = sources.stage(model, list(outputs or ()), base_dir, self._new_file)
+        return self._open(source, options, label or label_of(model))
 
     def derive(self, session: Session, names: Sequence[str]) -> Session:
         """The same model with more outputs, at most at ``basic``: fusions swallow values."""
-        given = session.options
+        given, given_source = session.options, session.source
         level = given.optimization if given.optimization == "disable" else "basic"
         options = Options(given.provider, level, given.threads, given.custom_ops)
-        source = self._source(session.source.path, names, session.source.base_dir)
+        source = sources.stage(given_source.path, names, given_source.base_dir, self._new_file)
         return self._open(source, options, session.label)
-
-    def _source(self, model: Model, names: Sequence[str], base_dir: Path | None) -> Source:
-        if isinstance(model, bytes):
-            content = wire.merge(model, names) if names else model
-            path = self._new_file("m")
-            path.write_bytes(content)
-            return Source(path, base_dir, len(model), temporary=True)
-        model = _file(model)
-        try:
-            declared = wire.declared_bytes(model)
-            if not names:
-                return Source(model, base_dir, declared, temporary=False)
-            more = wire.missing_outputs(model, names)
-            path = self._new_file("m")
-            shutil.copyfile(model, path)
-            with path.open("ab") as file:
-                file.write(more)
-        except OSError as error:
-            raise UnsupportedModelError(
-                f"{model.name}: {protocol.one_line(error)}; the model file must be readable "
-                "and TMPDIR must have room for a copy"
-            ) from error
-        return Source(path, base_dir or model.parent, declared, temporary=True)
 
     def _open(self, source: Source, options: Options, label: str) -> Session:
         session = Session(self, next(self._numbers), source, options, label)
         session.discard = weakref.finalize(
-            session, _discard, self._garbage, os.getpid(), session.number, source
+            session, sources.discard, self._garbage, os.getpid(), session.number, source
         )
         session.discard.atexit = False  # the folder goes as a whole
         self._load(session)
@@ -230,8 +205,8 @@ class Worker:
         """A place on disk for feeds that are read more than once."""
         return SpoolFiles(self._running().folder)
 
-    def _new_file(self, kind: str) -> Path:
-        return self._running().folder / f"{kind}{next(self._numbers)}"
+    def _new_file(self) -> Path:
+        return self._running().folder / f"m{next(self._numbers)}"
 
     # onnx
 
@@ -254,10 +229,10 @@ class Worker:
         if isinstance(model, bytes):
             head, values, declared = {"op": op, **more}, [model], len(model)
         else:
-            model = _file(model)
+            model = model_file(model)
             head = {"op": op, "path": str(model), **more}
             values, declared = [], wire.declared_bytes(model)
-        return self._request(head, values, label or _label(model), declared=declared)
+        return self._request(head, values, label or label_of(model), declared=declared)
 
     def evaluate(
         self,
@@ -279,7 +254,7 @@ class Worker:
         _, values = said, _ = self._request(
             {"op": "evaluate", "max_bytes": max_bytes, "from_now": True, "memory": memory},
             [model],
-            label or _label(model),
+            label or label_of(model),
             seconds=10 * seconds + 10,
             cpu=seconds,
         )
@@ -388,24 +363,3 @@ class Worker:
             process.kill()
         for path in self._resources.leftovers():
             path.unlink(missing_ok=True)
-
-
-def _file(model: Path) -> Path:
-    """Absolute, symlinks kept (external data is beside the link); a FIFO or device would hang."""
-    path = Path(os.path.abspath(model))
-    if not path.is_file():
-        raise UnsupportedModelError(
-            f"{model.name}: not a file that exists; expected an ONNX model, check the path"
-        )
-    return path
-
-
-def _label(model: Model) -> str:
-    return "the model" if isinstance(model, bytes) else model.name
-
-
-def _discard(garbage: deque[int], owner: int, number: int, source: Source) -> None:
-    """Unload a session at the next request; its temporary file goes now."""
-    garbage.append(number)
-    if source.temporary and os.getpid() == owner:
-        source.path.unlink(missing_ok=True)

@@ -137,5 +137,8 @@ def test_a_huge_prefix_is_refused() -> None:
 
 def test_one_line() -> None:
     said = "[ONNXRuntimeError] : 1 : FAIL : a\n\x1b[31mb\tc"
-    assert one_line(said) == "FAIL : a [31mb c"
+    assert one_line(said) == "FAIL : a b c"
+    log = "\x1b[0;93m2026-11-22 02:23:37.86 [W:onnxruntime:Default, x.cc:1 Make] No cuDNN.\x1b[m"
+    assert one_line(log) == "No cuDNN."
+    assert one_line("a\x1b]0;title\x07b") == "a ]0;title b"
     assert len(one_line("x" * 10_000)) == 600

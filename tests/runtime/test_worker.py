@@ -270,6 +270,18 @@ def test_a_silent_fallback_is_an_error(worker: Worker) -> None:
             assert name in str(error)  # noqa: PT017  (both are right, depending on the machine)
 
 
+def test_a_fallback_says_what_the_runtime_said(worker: Worker) -> None:
+    process = worker.start()._running()
+    with (process.folder / "stderr").open("a") as file:
+        file.write("\x1b[0;93m1 1 [E:a, b] no cuDNN\x1b[m\n\x1b[m\n")
+    error = failures.refused("provider", "X was asked for, but it fell back to Y", "m", process)
+    assert isinstance(error, ProviderError)
+    assert str(error) == (
+        "X was asked for, but it fell back to Y (no cuDNN); "
+        "see onnxslim doctor, or use --provider cpu"
+    )
+
+
 def test_missing_runtime_names_the_extra(worker: Worker) -> None:
     process = worker.start()._running()
     error = failures.refused("missing", "No module named 'onnxruntime'", "m", process)
