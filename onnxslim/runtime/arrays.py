@@ -6,6 +6,7 @@ import math
 import os
 import re
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -22,6 +23,18 @@ from onnxslim.runtime.specs import Array
 
 _MAX_INFLATED = 4 << 30
 _MAX_PROTO = 2 << 30
+_READ_ERRORS = (
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +74,7 @@ class Member:
             if 0 in self.shape or self.dtype.itemsize == 0:
                 return np.empty(self.shape, self.dtype)
             order: Any = "F" if self.fortran else "C"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
 
 
 def open_arrays(path: Path) -> dict[str, Member]:
@@ -131,12 +142,14 @@ def _regular(path: Path) -> None:
 
 @contextmanager
 def _errors(path: Path) -> Iterator[None]:
-    """Turns what damaged files raise into one line."""
+    """Turns what damaged files raise into one line, and keeps NumPy's advice on them quiet."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
         raise DataError(f"{path.name} is damaged or no .npz file: {_line(error)}") from None
-    except (ValueError, OSError, NotImplementedError, RuntimeError, KeyError, SyntaxError) as error:
+    except _READ_ERRORS as error:
         raise DataError(f"{path.name} cannot be read as arrays: {_line(error)}") from None
 
 
@@ -203,7 +216,7 @@ def _header(
         raise DataError(
             f"{label} holds pickled Python objects, which are never loaded; save plain arrays"
         )
-    if dtype.names is not None or dtype.kind in "mM":
+    if dtype.names is not None or dtype.subdtype is not None or dtype.kind in "mM":
         raise DataError(f"{label} is of type {dtype}; expected numbers, booleans or strings")
     if any(d < 0 for d in shape):
         raise DataError(f"{label} declares the shape {shape}; expected no negative size")

@@ -623,3 +623,30 @@ def test_random_is_refused_for_calibration() -> None:
         opened("random", X, labels="y")
     with pytest.raises(UsageError, match="batch size is -1"):
         opened("random", X, batch=-1)
+
+
+@pytest.mark.parametrize("name", ["plain.npz", "packed.npz", "one.npy", "input_0.pb"])
+def test_random_damage_gives_data_or_one_line(tmp_path: Path, name: str) -> None:
+    path, x = tmp_path / name, ramp(1, 3, 4)
+    if name == "plain.npz":
+        np.savez(path, x=x)
+    elif name == "packed.npz":
+        np.savez_compressed(path, x=x)
+    elif name == "one.npy":
+        np.save(path, x)
+    else:
+        save_tensor(path, x)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), rng.integers(1, 4)):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            list(opened(tmp_path if name.endswith("pb") else path, X))
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 20
