@@ -1,0 +1,46 @@
+"""Hypothesis strategies: small valid models with everything that passes must cope with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx
+from hypothesis import strategies as st
+
+from tests.fuzz.builder import Array
+from tests.fuzz.generate import build, feeds
+
+
+class _Drawn:
+    """Decisions that hypothesis draws, so that it can shrink the model."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[int]], int]) -> None:
+        self._draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return self._draw(st.integers(low, high))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A model with what to feed it."""
+
+    model: onnx.ModelProto
+    feeds: tuple[dict[str, Array], ...]
+
+    def __repr__(self) -> str:
+        return f"Sample(onnx.parser.parse_model({onnx.printer.to_text(self.model)!r}))"
+
+
+@st.composite
+def models(draw: st.DrawFn, max_nodes: int = 12) -> Sample:
+    """Models of up to about ``max_nodes`` nodes.
+
+    Layers with BatchNormalization, elementwise and data-moving operators, shape arithmetic, QDQ,
+    constant subgraphs, operators without effect, duplicates, shared weights, Constant nodes,
+    overridable initializers, If, functions; opsets 9 to 21, float16, dynamic batch.
+    """
+    choices = _Drawn(draw)
+    model, inputs = build(choices, choices.integer(1, max_nodes))
+    return Sample(model, tuple(feeds(model, inputs, 0)))
