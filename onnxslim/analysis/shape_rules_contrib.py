@@ -126,8 +126,17 @@ def float_same(ctx: NodeContext) -> None:
     ctx.copy(dtype=FLOAT)
 
 
+def _check_trees(ctx: NodeContext) -> None:
+    """A problem when the per-node lists of a tree ensemble have different lengths."""
+    lists = ("treeids", "nodeids", "featureids", "modes", "truenodeids", "falsenodeids")
+    lengths = {len(found) for n in lists if (found := ctx.attr(f"nodes_{n}")) is not None}
+    if len(lengths) > 1:
+        ctx.problem(f"its nodes_* lists have between {min(lengths)} and {max(lengths)} entries")
+
+
 def regressor(ctx: NodeContext) -> None:
     """Regressors: (N,targets)."""
+    _check_trees(ctx)
     targets = ctx.attr("n_targets", ctx.attr("targets", 1))
     ctx.set(0, FLOAT, (_rows(ctx), targets))
 
@@ -139,6 +148,7 @@ def tree_ensemble(ctx: NodeContext) -> None:
 
 def classifier(ctx: NodeContext) -> None:
     """Classifiers: labels (N) and scores (N,classes)."""
+    _check_trees(ctx)
     numbers = ctx.attr("classlabels_int64s", ctx.attr("classlabels_ints"))
     words = ctx.attr("classlabels_strings")
     rows = _rows(ctx)
