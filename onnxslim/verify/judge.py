@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from onnxslim.verify.compare import Stats, Value
 from onnxslim.verify.noise import FACTOR, FLOOR, Limit
-from onnxslim.verify.reference import Reference, Runner, SessionLike, Source
+from onnxslim.verify.reference import Reference
+from onnxslim.verify.sessions import Runner, SessionLike, Source
 from onnxslim.verify.submodel import read
 from onnxslim.verify.taps import Taps, names_behind
 from onnxslim.verify.ties import explained_by_ties

@@ -16,15 +16,9 @@ from onnxslim.errors import WorkerError
 from onnxslim.runtime.dims import Description
 from onnxslim.runtime.specs import Feed
 from onnxslim.verify.judge import Judge
-from onnxslim.verify.reference import (
-    Preparation,
-    Reference,
-    Runner,
-    SessionLike,
-    Source,
-    WorkerLike,
-    open_part,
-)
+from onnxslim.verify.preparation import Preparation
+from onnxslim.verify.reference import Reference
+from onnxslim.verify.sessions import Runner, SessionLike, Source, WorkerLike, open_part
 from onnxslim.verify.verification import OutputResult, Verification, failures
 
 if TYPE_CHECKING:

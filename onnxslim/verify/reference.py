@@ -1,26 +1,16 @@
-"""The reference of a verification: its session, the feeds it accepts and what it answers.
-
-Preparing takes most of the time of a verification and needs nothing of the rewritten model, so
-it runs in a thread while the passes work (the native code runs in the worker process).
-"""
+"""The reference of a comparison: what it answers, and its own noise."""
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from onnxslim.errors import UnsupportedModelError, WorkerError
-from onnxslim.runtime.dims import Description
-from onnxslim.runtime.plans import plan_feeds
-from onnxslim.runtime.specs import Feed, InputSpec, specs_of
+from onnxslim.errors import WorkerError
+from onnxslim.runtime.specs import Feed
 from onnxslim.verify import submodel
 from onnxslim.verify.compare import Value, change
 from onnxslim.verify.noise import (
@@ -31,72 +21,11 @@ from onnxslim.verify.noise import (
     noise_of,
     perturb_one_ulp,
 )
+from onnxslim.verify.sessions import Outputs, Runner, SessionLike, Source
+from onnxslim.verify.verification import Level
 from onnxslim.verify.walk import GraphFacts
 
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
 logger = logging.getLogger(__name__)
-
-Level = Literal["full", "partial", "none"]
-Source = Path | bytes
-Outputs = dict[str, Value]
-
-
-class SessionLike(Protocol):
-    """What is needed of a worker's session."""
-
-    @property
-    def inputs(self) -> Sequence[Any]: ...
-    @property
-    def outputs(self) -> Sequence[Any]: ...
-    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Outputs: ...
-    def close(self) -> None: ...
-
-
-class WorkerLike(Protocol):
-    """What is needed of a worker: sessions with the runtime's optimizer off."""
-
-    def session(
-        self,
-        model: Path | bytes,
-        *,
-        provider: str = "cpu",
-        outputs: Sequence[str] | None = None,
-        custom_ops: Sequence[str | Path] = (),
-        base_dir: Path | None = None,
-        label: str | None = None,
-    ) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Runner:
-    """How sessions are made, the same way for both models."""
-
-    worker: WorkerLike
-    provider: str = "cpu"
-    custom_ops: tuple[str, ...] = ()
-
-    def session(
-        self, source: Source, outputs: Sequence[str] | None = None, *, like: Source | None = None
-    ) -> SessionLike:
-        """A session with the runtime's optimizer off.
-
-        Args:
-            source: The model.
-            outputs: Values to have as outputs too.
-            like: The model that ``source`` was made from: where its external weights are.
-        """
-        folder = like.parent if isinstance(like, Path) else None
-        found: SessionLike = self.worker.session(
-            source,
-            provider=self.provider,
-            outputs=outputs,
-            custom_ops=self.custom_ops,
-            base_dir=folder if isinstance(source, bytes) else None,
-            label=like.name if isinstance(like, Path) else None,
-        )
-        return found
 
 
 @dataclass
@@ -240,214 +169,3 @@ class _Moved:
         for session in self._sessions.values():
             if session is not None:
                 session.close()
-
-
-class Preparation:
-    """A reference being prepared in a thread.
-
-    Args:
-        runner: Makes sessions.
-        source: The reference model as a file or as bytes.
-        model: The same model; only read before the constructor returns.
-        feeds: The inputs to use; None draws them.
-        description: What the user said of the inputs.
-        seed: Of all random draws.
-        samples: How many feeds at least.
-    """
-
-    def __init__(
-        self,
-        runner: Runner,
-        source: Source,
-        model: ir.Model,
-        *,
-        feeds: Iterable[Feed] | None = None,
-        description: Description | None = None,
-        seed: int = 0,
-        samples: int = 3,
-    ) -> None:
-        facts = GraphFacts.of(model)
-        self._reference = Reference(
-            runner,
-            facts,
-            source,
-            source,
-            seed=seed,
-            random=facts.tainted(lambda n: n.random),
-            discrete=facts.tainted(lambda n: n.discrete),
-            low_precision=facts.tainted(lambda n: n.low_precision),
-            live=facts.live(),
-        )
-        self._specs: list[InputSpec] = specs_of(model)
-        self._model: ir.Model | None = model
-        self._feeds = feeds
-        self._description = description
-        self._samples = samples
-        self._model_read = threading.Event()
-        self._stop = threading.Event()
-        pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
-        self._future = pool.submit(self._work)
-        pool.shutdown(wait=False)
-        self._model_read.wait()
-        self._model = None
-
-    def result(self) -> Reference:
-        """Waits for the reference.
-
-        Raises:
-            UnsupportedModelError: The runtime refuses the model, not for an operator it lacks.
-            ProviderError: The provider is missing.
-        """
-        return self._future.result()
-
-    def close(self) -> None:
-        """Stops preparing, and frees the session."""
-        self._stop.set()
-        wait([self._future], timeout=5)
-        if self._reference.session is not None:
-            self._reference.session.close()
-
-    def _work(self) -> Reference:
-        try:
-            self._prepare()
-        finally:
-            self._model_read.set()
-        return self._reference
-
-    def _prepare(self) -> None:
-        reference = self._reference
-        answers: dict[int, Outputs] = {}
-
-        def try_run(feed: Feed) -> str | None:
-            self._model_read.set()
-            if self._stop.is_set():
-                raise CancelledError
-            if reference.session is None and not self._open():
-                return reference.error
-            assert reference.session is not None
-            try:
-                answers[id(feed)] = reference.session.run(feed)
-            except WorkerError as error:
-                if error.reason != "error":
-                    raise
-                return str(error)
-            return None
-
-        if self._feeds is not None:
-            taken = [feed for feed in self._feeds if try_run(feed) is None]
-            taken += [feed for feed in _joined(self._specs, taken) if try_run(feed) is None]
-            reference.unvaried = _unvaried(self._specs, taken)
-        else:
-            plans = plan_feeds(
-                self._specs,
-                self._model,
-                try_run,
-                description=self._description,
-                seed=reference.seed,
-                n=self._samples,
-            )
-            taken = list(plans.feeds)
-            reference.unvaried = plans.unvaried
-            reference.error = reference.error or (plans.error or "")
-        taken += [f for f in self._next_steps(taken, answers) if try_run(f) is None]
-        reference.feeds = tuple(taken)
-        reference.answers = tuple(answers[id(feed)] for feed in taken)
-        if not taken or not reference.names():
-            reference.level = "none"
-            reference.error = reference.error or "no input was accepted"
-
-    def _next_steps(self, taken: list[Feed], answers: Mapping[int, Outputs]) -> list[Feed]:
-        """The first feed again with ``--state``: what an output gave comes in as an input."""
-        state = self._description.state if self._description is not None else {}
-        if not state or not taken:
-            return []
-        answer = answers[id(taken[0])]
-        given = {name: answer[out] for out, name in state.items() if out in answer}
-        fits = all(np.shape(given[name]) == np.shape(taken[0][name]) for name in given)
-        return [{**taken[0], **given}] if given and fits else []
-
-    def _open(self) -> bool:
-        """Creates the session, leaving out unknown operators where that is what it takes."""
-        reference = self._reference
-        if reference.error:
-            return False
-        try:
-            reference.session = reference.open(reference.source)
-            return True
-        except WorkerError as error:
-            text = " ".join(str(error).split())
-            if error.reason != "error":
-                raise
-            if not submodel.is_unknown_operator(text):
-                raise UnsupportedModelError(f"ONNX Runtime refuses the model: {text}") from error
-        return self._open_part(text)
-
-    def _open_part(self, text: str) -> bool:
-        reference = self._reference
-        found = open_part(reference.runner, reference.original, text)
-        reference.not_compared, reference.unknown = found.removed, found.unknown
-        reference.session, reference.error = found.session, found.error
-        reference.missing_types = found.types
-        if found.session is not None:
-            reference.level, reference.source = "partial", found.source
-        return found.session is not None
-
-
-@dataclass(frozen=True)
-class Part:
-    """The part of a model that the runtime knows; ``session`` is None when there is none."""
-
-    source: bytes = b""
-    session: SessionLike | None = None
-    removed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    error: str = ""
-
-
-def open_part(runner: Runner, source: Source, complaint: str, types: Iterable[str] = ()) -> Part:
-    """Takes out what the runtime complains about until the rest gives a session."""
-    if not submodel.is_small(source):
-        return Part(error=f"unknown operator in a model too large to cut: {complaint}")
-    model = submodel.read(source)
-    missing = list(types)
-    for _ in range(16):
-        cut = submodel.cut_unknown(model, missing, foreign=not runner.custom_ops)
-        if cut.model is None and cut.removed:
-            return Part(b"", None, cut.removed, cut.unknown, tuple(missing), complaint)
-        if cut.model is not None:
-            data = cut.model.SerializeToString()
-            try:
-                session = runner.session(data, like=source)
-                return Part(data, session, cut.removed, cut.unknown, tuple(missing))
-            except WorkerError as error:
-                complaint = " ".join(str(error).split())
-        operator = submodel.named_operator(complaint)
-        if operator is None or operator in missing:
-            break
-        missing.append(operator)
-    return Part(types=tuple(missing), error=complaint)
-
-
-def _joined(specs: Sequence[InputSpec], feeds: Sequence[Feed]) -> list[Feed]:
-    """Two feeds as one, where every input has a dynamic first axis: another batch size."""
-    if len(feeds) < 2 or not specs:
-        return []
-    if not all(spec.shape and not isinstance(spec.shape[0], int) for spec in specs):
-        return []
-    first, second = feeds[0], feeds[1]
-    if any(np.shape(first[n])[1:] != np.shape(second[n])[1:] for n in first):
-        return []
-    return [{name: np.concatenate([first[name], second[name]]) for name in first}]
-
-
-def _unvaried(specs: Sequence[InputSpec], feeds: Sequence[Feed]) -> tuple[str, ...]:
-    """Dynamic dimensions that have one size in all feeds, by symbol or as ``input[axis]``."""
-    sizes: dict[str, set[int]] = {}
-    for spec in specs:
-        for axis, dim in enumerate(spec.shape or ()):
-            if not isinstance(dim, int):
-                key = dim if isinstance(dim, str) else f"{spec.name}[{axis}]"
-                seen = {np.shape(f[spec.name])[axis] for f in feeds if spec.name in f}
-                sizes.setdefault(key, set()).update(seen)
-    return tuple(key for key, seen in sizes.items() if len(seen) < 2)

@@ -16,7 +16,8 @@ from onnxslim.errors import WorkerError
 from onnxslim.runtime.specs import Feed
 from onnxslim.verify.compare import Stats, leaves
 from onnxslim.verify.noise import FLOOR, Limit
-from onnxslim.verify.reference import Outputs, Reference, Runner, SessionLike, Source
+from onnxslim.verify.reference import Reference
+from onnxslim.verify.sessions import Outputs, Runner, SessionLike, Source
 
 logger = logging.getLogger(__name__)
 

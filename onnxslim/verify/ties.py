@@ -17,7 +17,8 @@ from onnxslim.errors import WorkerError
 from onnxslim.runtime.specs import Array, Feed
 from onnxslim.verify import submodel
 from onnxslim.verify.compare import Value, is_float, leaves, skeleton
-from onnxslim.verify.reference import Outputs, Reference, SessionLike
+from onnxslim.verify.reference import Reference
+from onnxslim.verify.sessions import Outputs, SessionLike
 from onnxslim.verify.taps import Taps
 from onnxslim.verify.walk import Verdict
 
