@@ -89,14 +89,13 @@ class Cloner:
             assert known is not None
             return known
         name = self._names.value(value.name or "value")
-        tensor = value.const_value
-        if tensor is not None:
-            tensor = ir.LazyTensor(
-                lambda: value.const_value,
-                dtype=tensor.dtype,
-                shape=ir.Shape(tensor.shape),
-                name=name,
-            )
+        tensor = None if value.const_value is None else _renamed(value.const_value, name)
         copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=tensor)
         self.values[value] = copy
         return copy
+
+
+def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
+    """The same elements under another name."""
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=shape, name=name)

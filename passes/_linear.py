@@ -8,8 +8,10 @@ write new initializers; the layer's own are never touched, they may be shared.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.graph import edit
@@ -20,7 +22,9 @@ OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MAX_COPY = 256 * 1024
 """A shared weight larger than this (in bytes) is not copied to change one of its uses."""
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
+
+_SMALLEST_NORMAL = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-126}
 
 
 @dataclass(frozen=True)
@@ -63,33 +67,33 @@ class Linear:
 
     def scale_outputs(self, k: Array) -> Array:
         """The weight that gives ``k[m]`` times output channel m; float64, same shape."""
-        w = self.weight.astype(np.float64)
+        w: Array = self.weight.astype(np.float64)
         ones = [1] * (w.ndim - 2)
         if self.op == "Conv":
-            return w * k.reshape(-1, 1, *ones)
+            return np.asarray(w * k.reshape(-1, 1, *ones))
         if self.op == "ConvTranspose":
             grouped = w.reshape(self.group, -1, *w.shape[1:])
-            return (grouped * k.reshape(self.group, 1, -1, *ones)).reshape(w.shape)
-        return w * (k[:, None] if self._trans_b() else k[None, :])
+            return np.asarray(grouped * k.reshape(self.group, 1, -1, *ones)).reshape(w.shape)
+        return np.asarray(w * (k[:, None] if self._trans_b() else k[None, :]))
 
     def scale_inputs(self, k: Array) -> Array:
         """The weight for an input whose channel c comes divided by ``k[c]``; float64.
 
         Not for ConvTranspose.
         """
-        w = self.weight.astype(np.float64)
+        w: Array = self.weight.astype(np.float64)
         if self.op != "Conv":
-            return w * (k[None, :] if self._trans_b() else k[:, None])
+            return np.asarray(w * (k[None, :] if self._trans_b() else k[:, None]))
         grouped = w.reshape(self.group, -1, *w.shape[1:])
         per_group = k.reshape(self.group, 1, -1, *[1] * (w.ndim - 2))
-        return (grouped * per_group).reshape(w.shape)
+        return np.asarray(grouped * per_group).reshape(w.shape)
 
     def respond(self, d: Array) -> Array:
         """Output (M,) for an input that is the constant ``d[c]`` in channel c at every position."""
         product = self.scale_inputs(d)
         if self.op == "Conv":
-            return product.reshape(self.channels, -1).sum(axis=1)
-        total = product.sum(axis=1 if self._trans_b() else 0)
+            return np.asarray(product.reshape(self.channels, -1).sum(axis=1))
+        total = np.asarray(product.sum(axis=1 if self._trans_b() else 0))
         return total * float(edit.attr(self.node, "alpha", 1.0))
 
 
@@ -147,20 +151,14 @@ def constant(value: ir.Value | None) -> Array | None:
     return edit.constant_array(value)
 
 
-def narrow(array: Array, dtype: np.dtype) -> Array | None:
-    """Cast float64 to the model's type once; None when it overflows or loses a whole channel.
-
-    The first axis of ``array`` need not be the channel: what counts is that the largest element
-    stays a normal number.
-    """
-    import ml_dtypes
-
+def narrow(array: Array, dtype: np.dtype[Any]) -> Array | None:
+    """Cast float64 to the model's type once; None when it overflows or all of it underflows."""
     with np.errstate(all="ignore"):
         result = array.astype(dtype)
         peak = float(np.abs(array).max()) if array.size else 0.0
         finite = bool(np.isfinite(result.astype(np.float64)).all())
-    tiny = float(ml_dtypes.finfo(dtype).smallest_normal)
-    return result if finite and (peak == 0.0 or peak >= tiny) else None
+    lost = 0.0 < peak < _SMALLEST_NORMAL.get(dtype.name, 0.0)
+    return result if finite and not lost else None
 
 
 def copy_cost(layer: Linear) -> int:

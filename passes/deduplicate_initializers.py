@@ -89,7 +89,7 @@ def _copied(array: np.ndarray) -> np.ndarray:
 def _digest(value: ir.Value) -> bytes:
     data, found = _bytes(value), hashlib.sha256()
     for start in range(0, data.size, _CHUNK):
-        found.update(data[start : start + _CHUNK])
+        found.update(data[start : start + _CHUNK].data)
     return found.digest()
 
 

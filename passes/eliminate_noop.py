@@ -70,8 +70,12 @@ class EliminateNoop(Pass):
 def _bypass(node: ir.Node, x: ir.Value | None, ctx: PassContext) -> bool:
     if x is None:
         return False
+    first = node.inputs[0]
+    before = None if first is None else first.producer()
     if not ctx.bypass(node, x):
         return ctx.skip(node, "a graph output needs the node: its input cannot carry the name")
+    if before is not None and before is not x.producer():
+        ctx.remove(before)  # a widening Cast that nothing reads any more
     return True
 
 
