@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
+
 from onnxslim.errors import UnsupportedModelError
 from onnxslim.graph.messages import show
 
@@ -55,6 +57,10 @@ class Region:
     def view(self) -> memoryview:
         """The bytes, not copied."""
         return self.file.view[self.offset : self.offset + self.length]
+
+
+Payload = Region | ir.TensorProtocol
+"""What a placeholder in ``raw_data`` stands for: bytes of a file, or a tensor in memory."""
 
 
 def kind_of(mode: int) -> str:

@@ -10,10 +10,10 @@ from typing import Final
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from onnxslim.errors import UnsupportedModelError
-from onnxslim.graph.external import MappedFile, Region, Resolver, kind_of, map_file
+from onnxslim.graph.external import MappedFile, Payload, Region, Resolver, kind_of, map_file
 from onnxslim.graph.messages import refuse
 from onnxslim.graph.proto import Origin, build, from_proto
 from onnxslim.graph.wire import WireError, check_model, rewrite
@@ -53,7 +53,7 @@ def load(
     name = os.fspath(path)
     with _opened(name) as (descriptor, status):
         _check_start(descriptor, status.st_size, name)
-        regions: dict[bytes, Region] = {}
+        regions: dict[bytes, Payload] = {}
         try:
             check_model(lambda pos, count: os.pread(descriptor, count, pos), status.st_size)
             if status.st_size > MAP_FROM:
@@ -128,7 +128,7 @@ def _read(descriptor: int, size: int) -> bytes:
         return file.read(size + 1)
 
 
-def _without_payloads(file: MappedFile, regions: dict[bytes, Region]) -> bytes:
+def _without_payloads(file: MappedFile, regions: dict[bytes, Payload]) -> bytes:
     """The model's bytes with large payloads replaced by unguessable placeholders."""
     token = os.urandom(16)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
-from onnxslim.graph.external import Region, Resolver
+from onnxslim.graph.external import Payload, Region, Resolver
 from onnxslim.graph.messages import refuse, show
 from onnxslim.graph.signature import Scope
 from onnxslim.graph.tensors import LAYOUTS, check_tensor, densify
@@ -50,7 +50,7 @@ class Normalizer:
 
     Args:
         resolver: Finds external data.
-        regions: Payloads that were cut out of the file: placeholder in ``raw_data`` to region.
+        regions: Payloads that were left out: placeholder in ``raw_data`` to payload.
 
     Attributes:
         regions: As given, plus one for every external tensor.
@@ -58,7 +58,7 @@ class Normalizer:
         is_external: Some tensor was external.
     """
 
-    def __init__(self, resolver: Resolver, regions: dict[bytes, Region] | None = None) -> None:
+    def __init__(self, resolver: Resolver, regions: dict[bytes, Payload] | None = None) -> None:
         self.regions = {} if regions is None else regions
         self.scopes: list[Scope] = []
         self.is_external = False
@@ -162,8 +162,7 @@ class Normalizer:
                 raise refuse(where, f"attribute {show(attribute.name)} twice", "it once")
             seen.add(attribute.name)
             self._attribute(attribute, where, in_function)
-        if node.op_type == "Constant" and not node.domain:
-            self._dense_constant(node, where)
+        self._dense_attributes(node, where)
 
     def _attribute(self, attribute: onnx.AttributeProto, where: str, in_function: bool) -> None:
         name = attribute.name
@@ -219,8 +218,8 @@ class Normalizer:
         elif region is None:
             check_tensor(tensor, where)
 
-    def _cut_out(self, tensor: onnx.TensorProto, where: str) -> Region | None:
-        """The region of a payload that was cut out of the file before parsing; checked here."""
+    def _cut_out(self, tensor: onnx.TensorProto, where: str) -> Payload | None:
+        """The payload that was left out of the bytes that were parsed; checked here."""
         if not self.regions or not tensor.HasField("raw_data") or len(tensor.raw_data) > 64:
             return None
         region = self.regions.get(tensor.raw_data)
@@ -234,8 +233,9 @@ class Normalizer:
         nbytes = check_tensor(tensor, where)
         tensor.ClearField("data_location")
         tensor.raw_data = key
-        if nbytes != region.length:
-            raise refuse(where, f"{region.length} bytes of data", f"{nbytes} for its dimensions")
+        found = region.length if isinstance(region, Region) else region.nbytes
+        if nbytes != found:
+            raise refuse(where, f"{found} bytes of data", f"{nbytes} for its dimensions")
         return region
 
     def _place(self, tensor: onnx.TensorProto, region: Region) -> None:
@@ -255,16 +255,21 @@ class Normalizer:
                 tensor.ClearField("external_data")
                 tensor.ClearField("data_location")
                 tensor.raw_data = bytes(region.view)
-            elif (cut := self._cut_out(tensor, where)) is not None:
-                tensor.raw_data = bytes(cut.view)
+            else:
+                cut = self._cut_out(tensor, where)
+                if isinstance(cut, Region):
+                    tensor.raw_data = bytes(cut.view)
             check_tensor(tensor, where)
         dense = densify(sparse, self._budget, where)
         self._budget -= len(dense.raw_data)
         return dense
 
-    def _dense_constant(self, node: onnx.NodeProto, where: str) -> None:
+    def _dense_attributes(self, node: onnx.NodeProto, where: str) -> None:
+        """Turn the sparse value of a Constant into a dense one; refuse other sparse attributes."""
         for attribute in node.attribute:
-            if attribute.type == _A.SPARSE_TENSOR and attribute.name == "sparse_value":
+            if attribute.type in (_A.SPARSE_TENSOR, _A.SPARSE_TENSORS):
+                if (node.domain, node.op_type, attribute.name) != ("", "Constant", "sparse_value"):
+                    raise refuse(where, f"sparse data in {show(attribute.name)}", "dense tensors")
                 attribute.t.CopyFrom(self._dense(attribute.sparse_tensor, where))
                 attribute.ClearField("sparse_tensor")
                 attribute.name, attribute.type = "value", _A.TENSOR

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.external import REGION, Region
 from onnxslim.graph.temporary import TemporaryFile
-from onnxslim.graph.wire import INITIALIZERS, rewrite
+from onnxslim.graph.wire import rewrite
 
 CHUNK: Final = 4 << 20
 ALIGNMENT: Final = 64
@@ -124,7 +124,9 @@ class InlineSink:
             pending.append(tensor)
             return tensor.nbytes, b""
 
-        pieces = rewrite(memoryview(data), put, table=INITIALIZERS, smallest=24)
+        pieces = rewrite(memoryview(data), put, smallest=24)
+        if len(pending) != len(self._tensors):
+            raise RuntimeError("a placeholder was lost")
         tensors = iter(pending)
         for piece in pieces:
             if len(piece):

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import UnsupportedModelError
 from onnxslim.graph.edit import SOURCE, SOURCES
-from onnxslim.graph.external import Region, Resolver
+from onnxslim.graph.external import Payload, Region, Resolver
 from onnxslim.graph.functions import check_functions
 from onnxslim.graph.messages import refuse, root_cause, show
 from onnxslim.graph.normalize import Normalizer, normalize_domains
@@ -34,14 +34,14 @@ class Origin:
         resolver: Finds its external data.
         size: Bytes of its file, or serialized.
         path: Its file, if it has one.
-        regions: Payloads that were cut out of the file before parsing.
+        regions: Payloads that were left out: placeholder to payload.
     """
 
     label: str
     resolver: Resolver
     size: int
     path: str | None = None
-    regions: dict[bytes, Region] | None = None
+    regions: dict[bytes, Payload] | None = None
 
 
 def from_proto(
@@ -198,7 +198,7 @@ def _attach(model: ir.Model, scopes: list[Scope]) -> None:
     model.graph.meta[SOURCES] = tuple(sources)
 
 
-def _place_mapped(model: ir.Model, regions: dict[bytes, Region]) -> None:
+def _place_mapped(model: ir.Model, regions: dict[bytes, Payload]) -> None:
     """Replace the tensors whose bytes are a placeholder by views of the mapped file."""
     for graph in bodies(model):
         for value in graph.initializers.values():
@@ -217,9 +217,9 @@ def _place_mapped(model: ir.Model, regions: dict[bytes, Region]) -> None:
 
 
 def _mapped(
-    tensor: ir.TensorProtocol | None, regions: dict[bytes, Region]
+    tensor: ir.TensorProtocol | None, regions: dict[bytes, Payload]
 ) -> ir.TensorProtocol | None:
     if not isinstance(tensor, ir.TensorProtoTensor) or not tensor.raw.HasField("raw_data"):
         return None
-    region = regions.get(tensor.raw.raw_data)
-    return None if region is None else mapped_tensor(tensor.raw, region)
+    payload = regions.get(tensor.raw.raw_data)
+    return mapped_tensor(tensor.raw, payload) if isinstance(payload, Region) else payload

@@ -21,7 +21,7 @@ from typing import Final
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from onnxslim.errors import OnnxSlimError, UsageError
 from onnxslim.graph.external import kind_of
@@ -156,26 +156,33 @@ class Staged:
             raise UsageError(f"the model was staged in {self._file.path.parent}, not for {target}")
         with _writing(target):
             old_data = _data_files_of(target)
-            data_path = self._commit_data(target) if self._data else None
+            final = self._final_data(target)
+            is_new = final is not None and not final.exists()
+            if final is not None:
+                self._commit_data(target, final)
             size = self.bytes
             self._file.like(target)
             try:
                 self._file.rename(target)
             except OSError:
-                if data_path is not None and data_path not in old_data:
-                    data_path.unlink(missing_ok=True)
+                if final is not None and is_new:
+                    final.unlink(missing_ok=True)
                 raise
             for path_ in old_data:
-                if path_ != data_path:
+                if path_ != final:
                     path_.unlink(missing_ok=True)
         self.discard()
-        return SavedModel(target, data_path, size)
+        return SavedModel(target, final, size)
 
-    def _commit_data(self, target: Path) -> Path:
+    def _final_data(self, target: Path) -> Path | None:
+        if self._data is None:
+            return None
+        return target.with_name(f"{_stem(target)}.{self._data[1].digest}.data")
+
+    def _commit_data(self, target: Path, final: Path) -> None:
         """Rename the data file to its final name and write the model that refers to it."""
         assert self._data is not None
         data, sink = self._data
-        final = target.with_name(f"{_stem(target)}.{sink.digest}.data")
         sink.relocate(final.name)
         model = TemporaryFile(target.parent, target.name)
         try:
@@ -188,7 +195,6 @@ class Staged:
         self._file = model
         data.like(target)
         data.rename(final)
-        return final
 
     def discard(self) -> None:
         """Remove what was staged and not committed."""

@@ -15,8 +15,8 @@ import onnx
 
 from onnxslim.graph.messages import refuse, show
 
-DEEPEST = 100
-"""Graphs nested deeper than this are refused."""
+DEEPEST = 30
+"""Graphs nested deeper than this are refused: protobuf ends at 100 messages, 3 for each."""
 
 _INPUT = -1
 _BODIES = {
@@ -131,7 +131,7 @@ class _Checker:
             where = f"{body.where}, {node.op_type} {show(node.name)}"
             if len(scopes) > 1:
                 where = f"{body.where}/{node.op_type} {show(node.name)}"
-            inner = _graph_body(graph, where if len(where) < 300 else body.where)
+            inner = _graph_body(graph, where if len(where) < 200 else body.where)
             yield from self.body(inner, scopes)
 
     @staticmethod

@@ -26,10 +26,7 @@ _MODEL_FIELDS = {
 }
 _MOST_TOP_LEVEL_FIELDS = 100_000
 
-Table = Mapping[str, Mapping[int, str]]
-"""Per message kind: which of its length-delimited fields are messages of which kind."""
-
-EVERYWHERE: Table = {
+_CHILDREN: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor"},
     "function": {7: "node"},
@@ -37,14 +34,7 @@ EVERYWHERE: Table = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
     "tensor": {9: "payload"},
 }
-"""Where ``raw_data`` of tensors can be."""
-
-INITIALIZERS: Table = {
-    "model": {7: "graph"},
-    "graph": {5: "tensor"},
-    "tensor": {9: "payload"},
-}
-"""Only the initializers of the main graph."""
+"""Per message kind, the fields that lead to ``raw_data`` of tensors."""
 
 Piece = bytes | memoryview
 Replace = Callable[[memoryview, int, int], "tuple[int, Piece] | None"]
@@ -118,32 +108,28 @@ def _skip(head: bytes, used: int, wire_type: int, name: str, left: int) -> int:
     return used
 
 
-def rewrite(
-    view: memoryview, replace: Replace, *, table: Table = EVERYWHERE, smallest: int
-) -> list[Piece]:
+def rewrite(view: memoryview, replace: Replace, *, smallest: int) -> list[Piece]:
     """Copy a ModelProto piece by piece with some tensor payloads replaced.
 
     Args:
         view: The serialized message.
         replace: Called for each payload of at least ``smallest`` bytes.
-        table: Which submessages are entered; smaller ones than ``smallest`` never are.
-        smallest: See above.
+        smallest: Submessages with fewer bytes are not looked into.
     """
     out: list[Piece] = []
-    _Rewriter(view, replace, table, smallest).message(0, len(view), "model", out)
+    _Rewriter(view, replace, smallest).message(0, len(view), "model", out)
     return out
 
 
 class _Rewriter:
-    def __init__(self, view: memoryview, replace: Replace, table: Table, smallest: int) -> None:
+    def __init__(self, view: memoryview, replace: Replace, smallest: int) -> None:
         self._view = view
         self._replace = replace
-        self._table = table
         self._smallest = smallest
 
     def message(self, pos: int, end: int, kind: str, out: list[Piece]) -> int:
         """Append the pieces of one message to ``out``; the new length."""
-        view, children = self._view, self._table[kind]
+        view, children = self._view, _CHILDREN[kind]
         copied_to, total = pos, 0
         while pos < end:
             start = pos
