@@ -42,7 +42,15 @@ from onnxslim.verify.structure import verify_structure
 if TYPE_CHECKING:
     from onnxslim.runtime.worker import Session, Worker
 
-__all__ = ["assert_equal", "assert_pass", "model_bytes", "node_lines", "shared_worker"]
+__all__ = [
+    "assert_close",
+    "assert_equal",
+    "assert_pass",
+    "difference",
+    "model_bytes",
+    "node_lines",
+    "shared_worker",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feeds = Callable[[int], Mapping[str, Array]]
@@ -300,22 +308,26 @@ def assert_equal(
             except WorkerError as error:  # these sizes do not fit the model: not the pass's fault
                 failure = error
                 continue
-            _compare(wanted, candidate.run(feed), seed, numerics, rtol)
+            assert_close(
+                wanted, candidate.run(feed), numerics=numerics, rtol=rtol, label=f" on seed {seed}"
+            )
             compared += 1
     assert compared, f"the reference runs on none of {seeds} feeds: {failure}"
 
 
-def _compare(
+def assert_close(
     wanted: Mapping[str, Any],
     found: Mapping[str, Any],
-    seed: int,
-    numerics: Numerics,
-    rtol: float | None,
+    *,
+    numerics: Numerics = Numerics.ROUNDING,
+    rtol: float | None = None,
+    label: str = "",
 ) -> None:
+    """Compare the outputs of two runs, by name; arguments as for :func:`assert_equal`."""
     assert list(wanted) == list(found), f"outputs {list(wanted)} became {list(found)}"
     for name, value in wanted.items():
         problem = difference(value, found[name], numerics=numerics, rtol=rtol)
-        assert problem is None, f"output {name!r} on seed {seed}: {problem}"
+        assert problem is None, f"output {name!r}{label}: {problem}"
 
 
 def _feed(session: Session, seed: int, feeds: Feeds | None) -> dict[str, Array]:

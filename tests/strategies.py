@@ -34,7 +34,7 @@ class Sample:
 
 
 @st.composite
-def models(draw: st.DrawFn, max_nodes: int = 12) -> Sample:
+def models(draw: st.DrawFn, max_nodes: int = 16) -> Sample:
     """Models of up to about ``max_nodes`` nodes.
 
     Layers with BatchNormalization, elementwise and data-moving operators, shape arithmetic, QDQ,
@@ -42,5 +42,5 @@ def models(draw: st.DrawFn, max_nodes: int = 12) -> Sample:
     overridable initializers, If, functions; opsets 9 to 21, float16, dynamic batch.
     """
     choices = _Drawn(draw)
-    model, inputs = build(choices, choices.integer(1, max_nodes))
+    model, inputs = build(choices, choices.integer(1, max_nodes), choices.integer(2, 6))
     return Sample(model, tuple(feeds(model, inputs, 0)))
