@@ -139,8 +139,11 @@ class Staged:
 
     @property
     def bytes(self) -> int:
-        """Size of both."""
-        return self._file.size + (self._data[0].size if self._data else 0)
+        """Size that both will have once committed under the name they were staged for."""
+        if self._data is None:
+            return self._file.size
+        model: int = self._proto.ByteSize()
+        return model + self._data[0].size
 
     def commit(self, path: str | os.PathLike[str]) -> SavedModel:
         """Put the staged model in the place of ``path``.
@@ -177,7 +180,7 @@ class Staged:
     def _final_data(self, target: Path) -> Path | None:
         if self._data is None:
             return None
-        return target.with_name(f"{_stem(target)}.{self._data[1].digest}.data")
+        return target.with_name(_data_name(target, self._data[1]))
 
     def _commit_data(self, target: Path, final: Path) -> None:
         """Rename the data file to its final name and write the model that refers to it."""
@@ -276,6 +279,8 @@ def _stage(
     else:
         file.write(serialize(proto))
     file.sync()
+    if data is not None:
+        data[1].relocate(_data_name(folder / name, data[1]))
     return Staged(proto, file, data, private)
 
 
@@ -302,6 +307,10 @@ def _writing(target: Path) -> Iterator[None]:
 
 def _reason(error: OSError | ValueError) -> str:
     return str(error.strerror) if isinstance(error, OSError) else str(error)
+
+
+def _data_name(target: Path, sink: ExternalSink) -> str:
+    return f"{_stem(target)}.{sink.digest}.data"
 
 
 def _stem(target: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def info(name: str, dims: Sequence[int | str] | None = (4,), kind: int = 1) -> onnx.ValueInfoProto:
+def info(
+    name: str, dims: Sequence[int | str | None] | None = (4,), kind: int = 1
+) -> onnx.ValueInfoProto:
     """A tensor declaration."""
     return helper.make_tensor_value_info(name, kind, dims)
 
@@ -59,7 +61,7 @@ def adding(tensor: onnx.TensorProto) -> onnx.ModelProto:
     return model([node("Add", f"x {tensor.name}", "y")], [tensor])
 
 
-def external(location: str, dims: Sequence[int] = (4,), **fields: Any) -> onnx.TensorProto:
+def external(location: str, *, dims: Sequence[int] = (4,), **fields: Any) -> onnx.TensorProto:
     """A float tensor ``w`` in an external file."""
     tensor = TensorProto(name="w", data_type=1, dims=dims, data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
@@ -79,3 +81,25 @@ def choice(then: onnx.GraphProto, other: onnx.GraphProto, output: str = "y") -> 
 
 
 CONDITION = info("c", (), TensorProto.BOOL)
+
+
+def differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
+    """Paths at which two messages say different things; whether an empty field is there does not
+    matter.
+    """
+    if a.SerializeToString() == b.SerializeToString():
+        return
+    for field in a.DESCRIPTOR.fields:
+        left, right = getattr(a, field.name), getattr(b, field.name)
+        here = f"{path}.{field.name}".lstrip(".")
+        if field.message_type is None:
+            if np.array_equal(left, right) or left == right:
+                continue
+            yield here
+        elif hasattr(left, "DESCRIPTOR"):
+            yield from differences(left, right, here)
+        elif len(left) != len(right):
+            yield here
+        else:
+            for index, pair in enumerate(zip(left, right, strict=True)):
+                yield from differences(*pair, f"{here}[{index}]")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,7 +41,7 @@ def _refused(folder: Path, proto: onnx.ModelProto | onnx.TensorProto) -> str:
 @pytest.mark.parametrize(
     "fields", [{"offset": 4, "length": 16}, {"offset": 4}, {"offset": 4, "anything": "x"}]
 )
-def test_a_plain_file_is_mapped(folder: Path, fields: dict[str, object]) -> None:
+def test_a_plain_file_is_mapped(folder: Path, fields: dict[str, Any]) -> None:
     loaded = load(_save(folder, adding(external("w.bin", **fields))))
     tensor = loaded.graph.initializers["w"].const_value
     assert tensor is not None
@@ -93,7 +94,7 @@ def test_locations_that_are_refused(folder: Path, location: str) -> None:
         ({"length": 2**63 - 1}, "length is 9223372036854775807"),
     ],
 )
-def test_sizes_that_are_refused(folder: Path, fields: dict[str, object], message: str) -> None:
+def test_sizes_that_are_refused(folder: Path, fields: dict[str, Any], message: str) -> None:
     assert message in _refused(folder, external("w.bin", **fields))
 
 

@@ -214,6 +214,7 @@ def test_a_staged_model_can_be_loaded_committed_or_discarded(tmp_path: Path) -> 
             staged.commit(tmp_path / "m.onnx")
         saved = staged.commit(out / "m.onnx")
     assert saved.data_path is not None and saved.bytes == staged.bytes
+    assert saved.bytes == saved.path.stat().st_size + saved.data_path.stat().st_size
     assert _names(out) == sorted(["m.onnx", saved.data_path.name])
 
 
@@ -254,7 +255,7 @@ def test_any_failing_call_leaves_the_old_pair_and_no_litter(
         at = [0]
         with monkeypatch.context() as patch:
             for call in ("write", "fsync", "replace", "open", "fchmod"):
-                patch.setattr(temporary.os, call, _failing(getattr(os, call), at, number))
+                patch.setattr(os, call, _failing(getattr(os, call), at, number))
             try:
                 save(new, out / "m.onnx")
             except OnnxSlimError as error:

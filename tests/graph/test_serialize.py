@@ -17,7 +17,7 @@ from onnxslim.graph.load import from_proto, load
 from onnxslim.graph.save import save
 from onnxslim.graph.serialize import serialize, tensor_into, to_proto
 from onnxslim.graph.signature import signature
-from tests.graph.iomodels import adding, info, model, node, weights
+from tests.graph.iomodels import adding, differences, info, model, node, weights
 
 
 def _rich() -> onnx.ModelProto:
@@ -140,8 +140,10 @@ def test_negative_dimensions_are_unknown_but_written_back() -> None:
         ([1.0, 2.0], np.float32, "raw_data"),
     ],
 )
-def test_new_tensors_take_the_smaller_form(values: list[float], dtype: type, field: str) -> None:
-    array = np.array(values, dtype=dtype)
+def test_new_tensors_take_the_smaller_form(
+    values: list[float], dtype: type[np.generic], field: str
+) -> None:
+    array: np.ndarray = np.array(values, dtype=dtype)
     proto = TensorProto()
     tensor_into(proto, ir.Tensor(array, name="t"))
     other = numpy_helper.from_array(array, "t")
@@ -233,11 +235,11 @@ def test_overridable_initializers_stay_inputs() -> None:
 @pytest.mark.parametrize(
     ("attribute", "message"),
     [
-        (onnx.AttributeProto(name="a", type=1, i=3), "type FLOAT and data in"),
+        (onnx.AttributeProto(name="a", type="FLOAT", i=3), "type FLOAT and data in"),
         (onnx.AttributeProto(name="a", i=3, f=1.0), "type UNDEFINED and data in"),
         (onnx.AttributeProto(name="a"), "type UNDEFINED"),
-        (onnx.AttributeProto(name="a", type=5), "no value"),
-        (onnx.AttributeProto(name="a", type=8, strings=[b"\xff\xfe"]), "not UTF-8"),
+        (onnx.AttributeProto(name="a", type="GRAPH"), "no value"),
+        (onnx.AttributeProto(name="a", type="STRINGS", strings=[b"\xff\xfe"]), "not UTF-8"),
     ],
 )
 def test_attributes_that_are_refused(attribute: onnx.AttributeProto, message: str) -> None:
@@ -295,6 +297,16 @@ def test_every_model_of_the_corpus_survives_unchanged(tmp_path: Path) -> None:
         before, after = onnx.load(path), onnx.load(once.path)
         for proto in (before, after):
             del proto.graph.value_info[:]
-        assert serialize(before.graph.__class__.FromString(serialize(before.graph))) == serialize(
-            after.graph
-        ), path.name
+        assert list(differences(before, after)) == [], path.name
+
+
+def test_differences_are_found() -> None:
+    other = _rich()
+    other.graph.node[0].name = "changed"
+    other.graph.initializer[0].raw_data = bytes(16)
+    del other.graph.output[0]
+    assert list(differences(_rich(), other)) == [
+        "graph.node[0].name",
+        "graph.initializer[0].raw_data",
+        "graph.output",
+    ]
