@@ -23,8 +23,9 @@ _SAMPLE = 256
 class DeduplicateInitializers(Pass):
     """Merge initializers of the same type, shape and bits; one in a subgraph into an outer one.
 
-    0.0 and -0.0 differ, NaNs are equal when their bits are. Graph outputs and initializers that
-    the caller can override stay. Large tensors are compared by SHA-256, a chunk at a time.
+    0.0 and -0.0 differ, NaNs are equal when their bits are. Large tensors are compared by SHA-256,
+    a chunk at a time. Skipped when an initializer is a graph output or can be overridden by the
+    caller.
     """
 
     name: ClassVar[str] = "deduplicate-initializers"
