@@ -22,6 +22,7 @@ from onnxslim.graph.messages import show
 
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_READ |= getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 REGION = "onnxslim.region"

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import BinaryIO, Final
 
 import onnx
 import onnx_ir as ir
@@ -27,6 +27,7 @@ PAYLOAD_FROM: Final = 1 << 20
 LARGEST: Final = (1 << 31) - 1
 
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_OPEN |= getattr(os, "O_BINARY", 0)
 _HINTS = (
     (b"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull'"),
     (b"PK\x03\x04", "a zip archive, perhaps a PyTorch file; export it to ONNX"),
@@ -51,15 +52,15 @@ def load(
             hostile. The message is one line.
     """
     name = os.fspath(path)
-    with _opened(name) as (descriptor, status):
-        _check_start(descriptor, status.st_size, name)
+    with _opened(name) as (file, status):
         regions: dict[bytes, Payload] = {}
         try:
-            check_model(lambda pos, count: os.pread(descriptor, count, pos), status.st_size)
+            _check_start(file, status.st_size, name)
+            check_model(lambda pos, count: _read(file, pos, count), status.st_size)
             if status.st_size > MAP_FROM:
-                data = _without_payloads(map_file(descriptor, name), regions)
+                data = _without_payloads(map_file(file.fileno(), name), regions)
             else:
-                data = _read(descriptor, status.st_size)
+                data = _read(file, 0, status.st_size)
             proto = onnx.ModelProto.FromString(data)
         except WireError as error:
             raise refuse(name, str(error), "an ONNX model (a complete file)") from None
@@ -82,8 +83,8 @@ def load(
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
-    """An open descriptor of a regular file; a FIFO or device is never opened."""
+def _opened(path: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """A regular file, open; a FIFO or device is never opened."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -91,13 +92,11 @@ def _opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
         descriptor = os.open(path, _OPEN)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    try:
+    with os.fdopen(descriptor, "rb") as file:
         opened = os.fstat(descriptor)
         if not stat.S_ISREG(opened.st_mode):
             raise refuse(path, f"it is {kind_of(opened.st_mode)}", "a model file")
-        yield descriptor, opened
-    finally:
-        os.close(descriptor)
+        yield file, opened
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> UnsupportedModelError:
@@ -105,8 +104,8 @@ def _unreadable(path: str, error: OSError | ValueError) -> UnsupportedModelError
     return refuse(path, f"it cannot be read ({reason})", "the path of a model file")
 
 
-def _check_start(descriptor: int, size: int, path: str) -> None:
-    head = os.pread(descriptor, 64, 0)
+def _check_start(file: BinaryIO, size: int, path: str) -> None:
+    head = _read(file, 0, 64)
     found = None
     if not head:
         found = "an empty file"
@@ -123,9 +122,9 @@ def _check_start(descriptor: int, size: int, path: str) -> None:
         raise refuse(path, found, "an ONNX model")
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        return file.read(size + 1)
+def _read(file: BinaryIO, position: int, count: int) -> bytes:
+    file.seek(position)
+    return file.read(count)
 
 
 def _without_payloads(file: MappedFile, regions: dict[bytes, Payload]) -> bytes:

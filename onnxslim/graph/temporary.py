@@ -16,6 +16,7 @@ except ImportError:  # no locks there: stale files are recognised by their proce
 _MARK = "onnxslim-tmp"
 _STALE = re.compile(rf"\..+\.(\d+)\.{_MARK}-[0-9a-f]{{8}}(\.data)?")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_CREATE |= getattr(os, "O_BINARY", 0)
 
 
 class TemporaryFile:
@@ -52,6 +53,8 @@ class TemporaryFile:
 
     def rename(self, target: Path) -> None:
         """Put the file in the place of ``target`` in one step, and close it."""
+        if os.name != "posix":
+            self.close()  # an open file cannot be renamed there
         os.replace(self.path, target)
         self.close()
         sync_folder(target.parent)
