@@ -15,6 +15,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from onnxslim.analysis.constant_work import excessive_work
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.options import RunOptions
 from onnxslim.api.results import Result
@@ -130,8 +131,8 @@ class _Job:
         problems = verify_structure(self.model)
         if problems:
             raise UnsupportedModelError(f"{self._label()} is not a valid model: {problems[0]}")
-        self.verifier = self._verifier(stack) if verify else None
         infer_shapes(self.model, worker=self.worker)
+        self.verifier = self._verifier(stack) if verify else None
         self.before = summarize(self.model, self.size)
 
     def _load(self) -> ir.Model:
@@ -141,6 +142,12 @@ class _Job:
         return str(path_of(self.source) or "the model")
 
     def _verifier(self, stack: ExitStack) -> Verifier:
+        excess = excessive_work(self.model)
+        if excess is not None:
+            raise UnsupportedModelError(
+                f"{self._label()} is not run to verify the result: {excess}; "
+                "use --no-verify to rewrite it all the same"
+            )
         path = path_of(self.source)
         if path is None:
             path = stack.enter_context(stage(self.model)).model_path

@@ -20,7 +20,7 @@ def examine() -> dict[str, Any]:
     try:
         with Worker() as worker:
             providers = worker.available_providers()
-            worker.self_test(providers[0] if providers else "cpu")
+            worker.self_test("cpu")
     except OnnxSlimError as error:
         if not problems:
             problems.append(str(error))

@@ -31,7 +31,7 @@ def refused(kind: str, text: str, label: str, process: Process) -> OnnxSlimError
         return _provider(text, process)
     if kind == "memory":
         return WorkerError(
-            f"{label}: needs more memory than allowed ({text}); use smaller inputs or batches",
+            f"{label}: needs more memory than allowed; use smaller inputs or batches",
             "memory",
         )
     if kind == "data":
