@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 COMMAND = [sys.executable, "-m", "onnxslim", "optimize"]
 NODES = 20_000
+HALVES = {"plus": 0.5, "minus": -0.5}
 WIDTH = 5_000  # one square float32 weight: 100 MB
 
 
@@ -36,6 +38,7 @@ class Measured:
     """One run of the command."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     exit_code: int
     stderr: str
@@ -82,7 +85,7 @@ def measure(model: Path, *options: str) -> Measured:
     """Run the command on a model, to a file beside it."""
     out = model.with_name("out.onnx")
     command = [*COMMAND, str(model), "-o", str(out), "--force", "--json", *options]
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), cpu_seconds()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
     )
@@ -91,7 +94,14 @@ def measure(model: Path, *options: str) -> Measured:
     stdout, stderr = process.communicate()
     seconds = time.perf_counter() - begin
     document = json.loads(stdout) if stdout.strip() else {}
-    return Measured(seconds, memory.stop(), process.returncode, stderr.strip(), document)
+    cpu = cpu_seconds() - cpu
+    return Measured(seconds, cpu, memory.stop(), process.returncode, stderr.strip(), document)
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of all ended children: what other programs cannot disturb."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def value(name: str) -> onnx.ValueInfoProto:
@@ -100,19 +110,21 @@ def value(name: str) -> onnx.ValueInfoProto:
 
 
 def write_chain(path: Path, *, noops: bool) -> None:
-    """Write a chain of nodes; with ``noops``, every second one has no effect."""
-    one = numpy_helper.from_array(np.full(8, 0.5, np.float32), "half")
+    """Write a chain of nodes that forgets nothing of its input (a chain of contractions would end
+    in a constant); with ``noops``, every second node has no effect.
+    """
+    halves = [numpy_helper.from_array(np.full(8, v, np.float32), n) for n, v in HALVES.items()]
     nodes, last = [], "x"
     for index in range(NODES):
         name = "y" if index == NODES - 1 else f"v{index}"
+        half = "plus" if index % 4 == 0 else "minus"
         if index % 2 == 0:
-            nodes.append(helper.make_node("Tanh", [last], [name], f"n{index}"))
-        elif noops:
-            nodes.append(helper.make_node("Identity", [last], [name], f"n{index}"))
+            nodes.append(helper.make_node("Add", [last, half], [name], f"n{index}"))
         else:
-            nodes.append(helper.make_node("Add", [last, "half"], [name], f"n{index}"))
+            kind = "Identity" if noops else "Neg"
+            nodes.append(helper.make_node(kind, [last], [name], f"n{index}"))
         last = name
-    graph = helper.make_graph(nodes, "chain", [value("x")], [value("y")], [one])
+    graph = helper.make_graph(nodes, "chain", [value("x")], [value("y")], halves)
     onnx.save(_model(graph), str(path))
 
 
@@ -149,7 +161,8 @@ def line(case: str, got: Measured, seconds: float | None, gigabytes: float | Non
     """Return one line of the table, the limit beside each figure."""
     anonymous = f"{got.peak_bytes / 1e9:.2f} GB" if got.peak_bytes else "not measured"
     limits = [
-        f"{got.seconds:.1f} s" + (f" (at most {seconds:g})" if seconds else ""),
+        f"{got.seconds:.1f} s, {got.cpu_seconds:.1f} s of CPU"
+        + (f" (at most {seconds:g})" if seconds else ""),
         f"anonymous {anonymous}" + (f" (at most {gigabytes:g})" if gigabytes else ""),
     ]
     sizes = [dict(got.document.get(k) or {}).get("nodes") for k in ("before", "after")]
