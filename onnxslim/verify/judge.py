@@ -7,7 +7,8 @@ For the rest the reference's noise is measured, and values before the output are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from onnxslim.verify.compare import Stats, Value
 from onnxslim.verify.noise import FACTOR, FLOOR, Limit
@@ -18,9 +19,6 @@ from onnxslim.verify.taps import Taps, names_behind
 from onnxslim.verify.ties import explained_by_ties
 from onnxslim.verify.verification import OutputResult, Status
 from onnxslim.verify.walk import GraphFacts, Verdict
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 
 class Judge:
@@ -48,6 +46,7 @@ class Judge:
         self._source, self._near, self._model = source, near, model
         self._runner = runner
         self._taps: Taps | None = None
+        self._graph: GraphFacts | None = None
 
     def run(self) -> dict[str, OutputResult]:
         """Runs the candidate on the reference's feeds; the result per output."""
@@ -110,10 +109,14 @@ class Judge:
         return self._jump(name, stats, own)
 
     def _random(self, name: str, stats: Stats) -> OutputResult:
-        """Shape and type only."""
-        ok = not stats.problem
-        status: Status = "random" if ok else stats.problem_status
-        return OutputResult(name, stats, None, status, ok, (), stats.detail)
+        """Shape and type only; but what was random must be so still, or equal."""
+        if stats.problem:
+            return OutputResult(name, stats, None, stats.problem_status, False, (), stats.detail)
+        same = stats.max_abs <= FLOOR * stats.peak if stats.floats else stats.exact
+        if same or name in self._facts().tainted(lambda node: node.random):
+            return OutputResult(name, stats, None, "random", True)
+        detail = "was random, is not any more"
+        return OutputResult(name, stats, None, "exceeds", False, (), detail)
 
     def _jump(self, name: str, stats: Stats, limit: Limit) -> OutputResult:
         """Beyond the limit: a tie that rounding decided, or wrong."""
@@ -165,11 +168,23 @@ class Judge:
             self._taps = Taps(self._reference, self._source, names, self._near, self._runner)
         return self._taps
 
-    def _names(self) -> tuple[str, ...]:
+    def _facts(self) -> GraphFacts:
+        """The candidate's graph."""
         if self._model is not None and self._source is self._near:
-            return GraphFacts.of(self._model).names()
-        graph = read(self._source).graph
-        return tuple(name for node in graph.node for name in node.output if name)
+            return GraphFacts.of(self._model)
+        return GraphFacts.of(ir.from_proto(read(self._source)))
+
+    def _names(self) -> tuple[str, ...]:
+        return self._facts().names()
+
+    def _facts(self) -> GraphFacts:
+        """The candidate's graph."""
+        if self._graph is None:
+            import onnx_ir as ir
+
+            model = self._model if self._source is self._near else None
+            self._graph = GraphFacts.of(model or ir.from_proto(read(self._source)))
+        return self._graph
 
     def close(self) -> None:
         """Frees the sessions."""

@@ -7,7 +7,7 @@ in a thread while the passes work (the native code runs in the worker process).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import numpy as np
 from onnxslim.errors import UnsupportedModelError, WorkerError
 from onnxslim.runtime.dims import Description
 from onnxslim.runtime.plans import plan_feeds
-from onnxslim.runtime.specs import Feed, InputSpec, specs_of
+from onnxslim.runtime.specs import Array, Feed, InputSpec, kind_of, specs_of
 from onnxslim.verify import submodel
 from onnxslim.verify.reference import Reference
 from onnxslim.verify.sessions import Outputs, Runner, Source, open_part
@@ -24,6 +24,9 @@ from onnxslim.verify.walk import GraphFacts
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+_MOST_OVERRIDDEN = 64 << 20
 
 
 class Preparation:
@@ -65,7 +68,13 @@ class Preparation:
             live=facts.live(),
         )
         self._specs = specs_of(model) if specs is None else list(specs)
+        self._overrides = _overrides(model, seed)
         self._model: ir.Model | None = model
+        self._initial = {
+            name: value.const_value
+            for name, value in model.graph.initializers.items()
+            if value.is_graph_input() and value.const_value is not None
+        }
         self._feeds = feeds
         self._description = description
         self._samples = samples
@@ -136,6 +145,8 @@ class Preparation:
             reference.unvaried = plans.unvaried
             reference.error = reference.error or (plans.error or "")
         taken += [f for f in self._next_steps(taken, answers) if try_run(f) is None]
+        taken += [f for f in self._overridden(taken) if try_run(f) is None]
+        taken += next(([f] for f in self._overridden(taken) if try_run(f) is None), [])
         reference.feeds = tuple(taken)
         reference.answers = tuple(answers[id(feed)] for feed in taken)
         if not taken or not reference.names():
@@ -151,6 +162,32 @@ class Preparation:
         given = {name: answer[out] for out, name in state.items() if out in answer}
         fits = all(np.shape(given[name]) == np.shape(taken[0][name]) for name in given)
         return [{**taken[0], **given}] if given and fits else []
+
+    def _overridden(self, taken: Sequence[Feed]) -> list[Feed]:
+        """The first feed again with other values for what the caller may override."""
+        session = self._reference.session
+        if not self._overrides or not taken or session is None:
+            return []
+        given = {spec.name: self._overrides.get(spec.name) for spec in session.overridable}
+        known = {name: array for name, array in given.items() if array is not None}
+        return [{**taken[0], **known}] if known else []
+
+    def _overridden(self, taken: list[Feed]) -> Iterator[Feed]:
+        """The first feed with other values for the initializers that a caller may override.
+
+        Tried with everything changed, then with the floats alone: integers may be shapes.
+        """
+        session = self._reference.session
+        given = [spec.name for spec in session.overridable] if session is not None else []
+        given = [name for name in given if name in self._initial]
+        if not taken or sum(self._initial[name].nbytes for name in given) > _MOST_OVERRIDDEN:
+            return
+        rng = np.random.default_rng(self._reference.seed)
+        changed = {name: _changed(self._initial[name].numpy(), rng) for name in given}
+        floats = {name: x for name, x in changed.items() if kind_of(x.dtype) == "float"}
+        for values in (changed, floats):
+            if values:
+                yield {**taken[0], **values}
 
     def _open(self) -> bool:
         """Creates the session, leaving out unknown operators where that is what it takes."""
@@ -177,6 +214,36 @@ class Preparation:
         if found.session is not None:
             reference.level, reference.source = "partial", found.source
         return found.session is not None
+
+
+_MOST_OVERRIDDEN = 1 << 22
+
+
+def _overrides(model: ir.Model, seed: int) -> Feed:
+    """Values near the defaults of float initializers that are graph inputs too, up to a budget."""
+    rng = np.random.default_rng([seed, 0x0F])
+    found: Feed = {}
+    room = _MOST_OVERRIDDEN
+    for value in model.graph.inputs:
+        tensor = value.const_value
+        if not value.name or tensor is None or tensor.dtype.name not in ("FLOAT", "FLOAT16"):
+            continue
+        if 0 < tensor.size <= room:
+            room -= tensor.size
+            default = tensor.numpy()
+            other = np.where(default == 0, 0.05, default * rng.uniform(0.9, 1.1, default.shape))
+            found[value.name] = other.astype(default.dtype)
+    return found
+
+
+def _changed(array: Array, rng: np.random.Generator) -> Array:
+    """Other values of the same kind."""
+    kind = kind_of(array.dtype)
+    if kind == "float":
+        return (array.astype(np.float64) * rng.uniform(0.5, 1.5, array.shape)).astype(array.dtype)
+    if kind == "int":
+        return (array + 1).astype(array.dtype)
+    return ~array if kind == "bool" else array
 
 
 def _joined(specs: Sequence[InputSpec], feeds: Sequence[Feed]) -> list[Feed]:

@@ -10,12 +10,13 @@ All of it is linear in the number of nodes and needs no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
 from onnxslim.graph import edit
 from onnxslim.graph.schema import STANDARD_DOMAINS, Schema, get_schema
+from onnxslim.graph.signature import SIGNATURE, Signature, signature
 
 
 def verify_structure(model: ir.Model, *, limit: int = 20) -> list[str]:
@@ -48,7 +49,7 @@ class _Checker:
         self.functions = set(model.functions)
 
     def interface(self) -> Iterator[str]:
-        """The main graph's inputs and outputs: named, unique, and outputs are produced."""
+        """The main graph's inputs and outputs: named, unique, those that were loaded."""
         graph = self.model.graph
         for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
             seen: set[str] = set()
@@ -58,6 +59,10 @@ class _Checker:
                 elif value.name in seen:
                     yield f"graph {kind} {value.name!r} is listed twice"
                 seen.add(value.name or "")
+        if SIGNATURE in graph.meta:
+            promised = signature(self.model)
+            yield from _differing("input", promised.input_names, _fed(graph, promised))
+            yield from _differing("output", promised.output_names, [v.name for v in graph.outputs])
 
     def function(self, function: ir.Function) -> Iterator[str]:
         outer, self.opsets = self.opsets, {**self.opsets, **function.opset_imports}
@@ -69,7 +74,7 @@ class _Checker:
     ) -> Iterator[str]:
         """One scope and those inside it; ``visible`` are the outer values defined so far."""
         own: set[ir.Value] = set(graph.inputs)
-        taken = {v.name for v in graph.inputs if v.name}
+        taken: set[str | None] = {v.name for v in graph.inputs if v.name}
         for name, value in graph.initializers.items():
             if value.name != name:
                 yield f"initializer {value.name!r} is registered as {name!r}"
@@ -124,6 +129,17 @@ class _Checker:
         yield from _arity(node, schema)
         yield from _attributes(node, schema)
         yield from _types(node, schema)
+
+
+def _fed(graph: ir.Graph, promised: Signature) -> list[str | None]:
+    """Inputs without those that an IR version below 4 lists for initializers."""
+    listed = {port.name for port in promised.listed} - set(promised.input_names)
+    return [value.name for value in graph.inputs if value.name not in listed]
+
+
+def _differing(kind: str, promised: Sequence[str], found: Sequence[str | None]) -> Iterator[str]:
+    if list(promised) != list(found):
+        yield f"the graph {kind}s are {list(found)}, but were {list(promised)}"
 
 
 def _label(node: ir.Node) -> str:
