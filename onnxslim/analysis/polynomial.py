@@ -163,13 +163,24 @@ def bounds(p: Poly) -> Bounds:
     pivot = next((a for atoms, _ in p for a in atoms if structure(a)[0] == "max"), None)
     if pivot is not None and len(p) <= 8:
         inner = structure(pivot)[1][0]
-        zero, taken = (bounds(replace(p, pivot, q)) for q in ((), inner))
+        zero = _bounds_where(replace(p, pivot, ()), times(inner, const(-1)))
+        taken = _bounds_where(replace(p, pivot, inner), inner)
         return _of_both(min, zero[0], taken[0]), _of_both(max, zero[1], taken[1])
     low, high = _interval(p)
     if low is None:
         low = _relaxed(p, low_side=True)
     if high is None:
         high = _relaxed(p, low_side=False)
+    return low, high
+
+
+def _bounds_where(p: Poly, positive: Poly) -> Bounds:
+    """Bounds of ``p`` where ``positive`` is 0 or more."""
+    low, high = bounds(p)
+    if low is None:
+        low = bounds(plus(p, positive, -1))[0]
+    if high is None:
+        high = bounds(plus(p, positive))[1]
     return low, high
 
 

@@ -165,6 +165,8 @@ def label_encoder(ctx: NodeContext) -> None:
         "values_strings": ir.DataType.STRING,
     }
     found = [kind for name, kind in kinds.items() if ctx.attr(name) is not None]
+    if ctx.attr("values_tensor") is not None:
+        found.append(ctx.attr("values_tensor").dtype)
     value = ctx.value(0)
     ctx.share(0, found[0] if found else None, None if value is None else value.shape)
 

@@ -98,6 +98,8 @@ def window_output(ctx: NodeContext, size: Dim, window: Window, axis: int) -> Dim
         return plain
     # A last window that starts in the padding behind the data is dropped, but not everywhere.
     never_behind = isinstance(extent, int) and after + stride - 1 < extent
+    if isinstance(size, int) and isinstance(rounded, int):
+        never_behind = (rounded - 1) * stride < size + before
     return rounded if never_behind else ctx.fresh()
 
 

@@ -209,7 +209,7 @@ def one_hot(ctx: NodeContext) -> None:
     axis = ctx.axis(ctx.attr("axis", -1), len(dims) + 1)
     if axis is None:
         return ctx.set(0, ctx.dtype(2), None)
-    found = depth[0] if depth else _float_depth(ctx)
+    found = depth[0] if depth and depth[0] is not None else _float_depth(ctx)
     size = ctx.fresh() if found is None else found
     ctx.set(0, ctx.dtype(2), (*dims[:axis], size, *dims[axis:]))
 
