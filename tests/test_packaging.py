@@ -152,7 +152,8 @@ def test_a_checkout_without_symlinks_works(tmp_path: Path) -> None:
     link.unlink()
     link.write_text("../passes", encoding="utf-8")
     code = "import onnxslim.passes; print(onnxslim.passes.__file__)"
-    found = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path)).strip()
+    # -S: without the finder that an editable install of the real folder has put into this one
+    found = run(sys.executable, "-S", "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path)).strip()
     assert Path(found) == tmp_path / "passes" / "__init__.py"
 
 
