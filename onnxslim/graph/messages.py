@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx
+
 from onnxslim.errors import UnsupportedModelError
 
 _LONGEST = 80
@@ -11,6 +13,13 @@ def show(text: object) -> str:
     """Quote a name: control characters escaped, at most 80 characters."""
     quoted = repr(text)
     return quoted if len(quoted) <= _LONGEST else quoted[: _LONGEST - 4] + "..." + quoted[-1]
+
+
+def describe(node: onnx.NodeProto) -> str:
+    """A node by name and operator."""
+    op = node.op_type
+    is_plain = isinstance(op, str) and op.isidentifier() and op.isascii() and len(op) < 60
+    return f"node {show(node.name)} ({op if is_plain else show(op)})"
 
 
 def root_cause(error: BaseException) -> str:

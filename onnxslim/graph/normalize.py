@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import onnx
 
 from onnxslim.graph.external import Payload, Region, Resolver
-from onnxslim.graph.messages import refuse, show
+from onnxslim.graph.messages import describe, refuse, show
 from onnxslim.graph.signature import Scope
 from onnxslim.graph.tensors import LAYOUTS, check_tensor, densify
 
@@ -155,7 +155,7 @@ class Normalizer:
             text(entry.value, where)
         if not node.attribute:
             return
-        where = f"{where}: node {show(node.name)} ({node.op_type})"
+        where = f"{where}: {describe(node)}"
         seen: set[str] = set()
         for attribute in node.attribute:
             if attribute.name in seen:

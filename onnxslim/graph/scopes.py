@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from onnxslim.graph.messages import refuse, show
+from onnxslim.graph.messages import describe, refuse, show
 
 DEEPEST = 30
 """Graphs nested deeper than this are refused: protobuf ends at 100 messages, 3 for each."""
@@ -128,9 +128,7 @@ class _Checker:
                 yield name
         _check_bodies(node, body.where)
         for graph in graphs_of(node):
-            where = f"{body.where}, {node.op_type} {show(node.name)}"
-            if len(scopes) > 1:
-                where = f"{body.where}/{node.op_type} {show(node.name)}"
+            where = f"{body.where}, {describe(node)}"
             inner = _graph_body(graph, where if len(where) < 200 else body.where)
             yield from self.body(inner, scopes)
 
@@ -143,7 +141,7 @@ class _Checker:
         if not any(name in scope for scope in outer):
             raise refuse(
                 body.where,
-                f"node {show(node.name)} ({node.op_type}) reads {show(name)}, which is not defined",
+                f"{describe(node)} reads {show(name)}, which is not defined",
                 "an input, an initializer or the output of a node",
             )
 
@@ -182,8 +180,7 @@ def _definitions(body: _Body) -> dict[str, int]:
                 first = "an input or initializer" if defined[name] == _INPUT else "another node"
                 raise refuse(
                     where,
-                    f"node {show(node.name)} ({node.op_type}) writes {show(name)}, the name of "
-                    f"{first}",
+                    f"{describe(node)} writes {show(name)}, the name of {first}",
                     "every name to be written once",
                 )
             if name:
@@ -198,9 +195,7 @@ def _check_bodies(node: onnx.NodeProto, where: str) -> None:
     present = [a.name for a in node.attribute if a.HasField("g") or a.ref_attr_name]
     for name in wanted:
         if name not in present:
-            raise refuse(
-                where, f"node {show(node.name)} ({node.op_type}) without a graph {name}", "one"
-            )
+            raise refuse(where, f"{describe(node)} without a graph {name}", "one")
 
 
 def _sort(body: _Body, needs: list[list[int]]) -> None:
@@ -223,7 +218,7 @@ def _sort(body: _Body, needs: list[list[int]]) -> None:
         stuck = body.nodes[next(i for i, count in enumerate(missing) if count)]
         raise refuse(
             body.where,
-            f"node {show(stuck.name)} ({stuck.op_type}) in or after a cycle",
+            f"{describe(stuck)} in or after a cycle",
             "a graph without cycles",
         )
     nodes = list(body.nodes)

@@ -94,7 +94,7 @@ def _change(draw: random.Random, proto: Any) -> None:
         setattr(holder, field.name, draw.choice(NUMBERS))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", (0, 1, 2, 3, 103, 108))
 def test_changed_fields(seed: int) -> None:
     draw, taken = random.Random(seed), 0
     for _ in range(250):
