@@ -188,10 +188,10 @@ class Stats:
     @property
     def cosine(self) -> float:
         """Cosine of the angle between the two outputs as vectors (1 for two zero vectors)."""
-        if self._ref == 0 or self._cand == 0:
-            return 1.0 if self._ref == self._cand else 0.0
         if not math.isfinite(self._diff):
             return math.nan
+        if self._ref == 0 or self._cand == 0:
+            return 1.0 if self._ref == self._cand else 0.0
         return max(-1.0, min(1.0, self._dot / math.sqrt(self._ref) / math.sqrt(self._cand)))
 
     @property

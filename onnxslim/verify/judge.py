@@ -168,12 +168,6 @@ class Judge:
             self._taps = Taps(self._reference, self._source, names, self._near, self._runner)
         return self._taps
 
-    def _facts(self) -> GraphFacts:
-        """The candidate's graph."""
-        if self._model is not None and self._source is self._near:
-            return GraphFacts.of(self._model)
-        return GraphFacts.of(ir.from_proto(read(self._source)))
-
     def _names(self) -> tuple[str, ...]:
         return self._facts().names()
 

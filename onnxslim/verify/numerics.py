@@ -111,6 +111,10 @@ class Verifier:
             return self._broken(reference, "the rewritten model does not load", error)
         if session is None:
             return self._answer(reference, False, failure=f"the rewritten model: {problem}")
+        different = _interface(reference, session)
+        if different:
+            session.close()
+            return self._answer(reference, False, failure=different)
         judge = Judge(reference, session, source, candidate, model)
         try:
             outputs = judge.run()
@@ -150,6 +154,30 @@ class Verifier:
             unknown_operators=reference.unknown,
             failure=failure,
         )
+
+
+def _interface(reference: Reference, session: SessionLike) -> str:
+    """What differs in the names of inputs and outputs, in words; empty when nothing does."""
+    own = reference.session
+    assert own is not None
+    pairs = [
+        ("inputs", own.inputs, session.inputs),
+        ("overridable initializers", own.overridable, session.overridable),
+    ]
+    if reference.level == "full":
+        pairs.append(("outputs", own.outputs, session.outputs))
+    for what, expected, found in pairs:
+        names, others = ([spec.name for spec in specs] for specs in (expected, found))
+        if what == "overridable initializers":
+            names, others = sorted(names), sorted(others)
+        if names != others:
+            return f"the {what} are {_listed(others)}; expected {_listed(names)}"
+    return ""
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return (shown + (", ..." if len(names) > 8 else "")) or "none"
 
 
 def verify(

@@ -68,7 +68,6 @@ class Preparation:
             live=facts.live(),
         )
         self._specs = specs_of(model) if specs is None else list(specs)
-        self._overrides = _overrides(model, seed)
         self._model: ir.Model | None = model
         self._initial = {
             name: value.const_value
@@ -145,7 +144,6 @@ class Preparation:
             reference.unvaried = plans.unvaried
             reference.error = reference.error or (plans.error or "")
         taken += [f for f in self._next_steps(taken, answers) if try_run(f) is None]
-        taken += [f for f in self._overridden(taken) if try_run(f) is None]
         taken += next(([f] for f in self._overridden(taken) if try_run(f) is None), [])
         reference.feeds = tuple(taken)
         reference.answers = tuple(answers[id(feed)] for feed in taken)
@@ -162,15 +160,6 @@ class Preparation:
         given = {name: answer[out] for out, name in state.items() if out in answer}
         fits = all(np.shape(given[name]) == np.shape(taken[0][name]) for name in given)
         return [{**taken[0], **given}] if given and fits else []
-
-    def _overridden(self, taken: Sequence[Feed]) -> list[Feed]:
-        """The first feed again with other values for what the caller may override."""
-        session = self._reference.session
-        if not self._overrides or not taken or session is None:
-            return []
-        given = {spec.name: self._overrides.get(spec.name) for spec in session.overridable}
-        known = {name: array for name, array in given.items() if array is not None}
-        return [{**taken[0], **known}] if known else []
 
     def _overridden(self, taken: list[Feed]) -> Iterator[Feed]:
         """The first feed with other values for the initializers that a caller may override.
@@ -216,31 +205,13 @@ class Preparation:
         return found.session is not None
 
 
-_MOST_OVERRIDDEN = 1 << 22
-
-
-def _overrides(model: ir.Model, seed: int) -> Feed:
-    """Values near the defaults of float initializers that are graph inputs too, up to a budget."""
-    rng = np.random.default_rng([seed, 0x0F])
-    found: Feed = {}
-    room = _MOST_OVERRIDDEN
-    for value in model.graph.inputs:
-        tensor = value.const_value
-        if not value.name or tensor is None or tensor.dtype.name not in ("FLOAT", "FLOAT16"):
-            continue
-        if 0 < tensor.size <= room:
-            room -= tensor.size
-            default = tensor.numpy()
-            other = np.where(default == 0, 0.05, default * rng.uniform(0.9, 1.1, default.shape))
-            found[value.name] = other.astype(default.dtype)
-    return found
-
-
 def _changed(array: Array, rng: np.random.Generator) -> Array:
     """Other values of the same kind."""
     kind = kind_of(array.dtype)
     if kind == "float":
-        return (array.astype(np.float64) * rng.uniform(0.5, 1.5, array.shape)).astype(array.dtype)
+        wide = array.astype(np.float64)
+        other = np.where(wide == 0, 0.05, wide * rng.uniform(0.9, 1.1, array.shape))
+        return other.astype(array.dtype)
     if kind == "int":
         return (array + 1).astype(array.dtype)
     return ~array if kind == "bool" else array
