@@ -74,7 +74,7 @@ class _Checker:
     ) -> Iterator[str]:
         """One scope and those inside it; ``visible`` are the outer values defined so far."""
         own: set[ir.Value] = set(graph.inputs)
-        taken: set[str | None] = {v.name for v in graph.inputs if v.name}
+        taken = {v.name for v in graph.inputs if v.name}
         for name, value in graph.initializers.items():
             if value.name != name:
                 yield f"initializer {value.name!r} is registered as {name!r}"
@@ -102,7 +102,7 @@ class _Checker:
                 yield f"{_label(node)} reads {value.name!r}, which nothing in scope defines"
 
     @staticmethod
-    def _outputs(node: ir.Node, taken: set[str | None], outer: frozenset[str]) -> Iterator[str]:
+    def _outputs(node: ir.Node, taken: set[str], outer: frozenset[str]) -> Iterator[str]:
         for value in node.outputs:
             if not value.name:
                 if value.uses():
