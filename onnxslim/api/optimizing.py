@@ -149,7 +149,7 @@ class _Job:
                 "use --no-verify to rewrite it all the same"
             )
         path = path_of(self.source)
-        if path is None:
+        if path is None or signature(self.model).rewritten:
             path = stack.enter_context(stage(self.model)).model_path
         specs = specs_of(self.model)
         description = self.options.describe(specs, output_names(self.model))

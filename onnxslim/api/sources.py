@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
+import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import UsageError
+from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.load import from_proto, load
 from onnxslim.graph.save import SavedModel
 from onnxslim.graph.save import save as _save
-
-if TYPE_CHECKING:
-    import onnx
 
 ModelLike: TypeAlias = "str | os.PathLike[str] | ir.Model | onnx.ModelProto"
 
@@ -37,20 +36,12 @@ def open_model(source: ModelLike, *, allow_external_dir: str | None = None) -> i
     if path is not None:
         return load(path, allow_external_dir=allow_external_dir)
     if isinstance(source, ir.Model):
-        from onnxslim.graph.serialize import to_proto
-
-        return from_proto(to_proto(source))
-    if type(source).__name__ == "ModelProto":
-        return from_proto(_copy(source))
+        return duplicate(source)
+    if isinstance(source, onnx.ModelProto):
+        return from_proto(source)
     raise UsageError(
         f"a {type(source).__name__} is no model: expected a path, onnx_ir.Model or onnx.ModelProto"
     )
-
-
-def _copy(proto: Any) -> Any:
-    copy = type(proto)()
-    copy.CopyFrom(proto)
-    return copy
 
 
 def save(model: ModelLike, path: str | os.PathLike[str]) -> SavedModel:
