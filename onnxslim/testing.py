@@ -110,7 +110,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, ir.TensorProtocol):
         return _tensor(value)
     if isinstance(value, float):
-        return str(np.float32(value))
+        return str(float(str(np.float32(value))))
     return repr(value) if isinstance(value, (str, bytes)) else str(value)
 
 

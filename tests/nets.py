@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Given: TypeAlias = "str | Sequence[Any] | Array | np.generic | onnx.TensorProto"
+Given: TypeAlias = "str | float | Sequence[Any] | Array | np.generic | onnx.TensorProto"
 
 # What a name is when a body reads it, does not write it and the caller says nothing of it.
 _INPUTS = {"x": "float[2,4,8,8]", "c": "bool"}

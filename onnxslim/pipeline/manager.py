@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -120,13 +121,16 @@ class Manager:
             record.skipped[reason] = record.skipped.get(reason, 0) + count
         if rewrites:
             logger.info("%s: %d rewrites", item.name, rewrites)
-            if self._verify:
-                self._check(item, model)
+        if self._verify and (rewrites or ctx.revision != before):
+            self._check(item, model)
         return rewrites
 
     def _guarded(self, item: Pass, model: ir.Model, ctx: PassContext) -> int:
         try:
-            return item.run(model, ctx)
+            rewrites = operator.index(item.run(model, ctx))
+            if rewrites < 0:
+                raise ValueError(f"it counted {rewrites} rewrites")
+            return rewrites
         except OnnxSlimError:
             raise
         except Exception as error:  # any bug of a pass must be named, not shown as a traceback
