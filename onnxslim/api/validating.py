@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
+from onnxslim.analysis.constant_work import excessive_work
+from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.options import RunOptions
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
-from onnxslim.errors import UsageError
+from onnxslim.errors import UnsupportedModelError, UsageError
 from onnxslim.graph.save import stage
+from onnxslim.graph.signature import signature
+from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.specs import output_names
 from onnxslim.runtime.worker import Worker
-from onnxslim.verify import validation
-
-if TYPE_CHECKING:
-    from onnxslim.verify.report import ValidationReport
+from onnxslim.verify.report import ValidationReport
+from onnxslim.verify.structure import verify_structure
+from onnxslim.verify.validation import Pair, shared_specs
+from onnxslim.verify.validation import validate as _validate
 
 
 def validate(
@@ -28,29 +32,26 @@ def validate(
     labels: str | None = None,
     metric: str = "top1",
     layers: bool = False,
-    data: object = None,
+    data: Any = None,
     options: RunOptions | None = None,
     allow_external_dir: str | None = None,
 ) -> ValidationReport:
-    """Compare two models on the same inputs.
+    """Run two models on the same inputs; without gates: are they equal but for rounding?
 
     Args:
-        reference: The model that is right: a path, an ``onnx_ir.Model`` or a ``ModelProto``.
-        candidate: The model that is judged.
-        gates: ``rtol``, ``atol``, ``min_cosine``, ``min_sqnr``, ``min_agreement``, ``max_drop``;
-            without any, the outputs must be equal within the reference's own noise.
-        labels: Key of the labels in the data; gives a score.
+        reference: The model to trust.
+        candidate: The model to judge.
+        gates: ``rtol``, ``atol``, ``min_cosine``, ``min_sqnr`` (dB), ``min_agreement`` (percent),
+            ``max_drop`` (points; needs ``labels``).
+        labels: Key of the array of labels in the data.
         metric: How outputs and labels become a score in points.
-        layers: Compare inner tensors too, and name the first that diverges.
-        data: Sample data in any form of ``--data``; over ``options.data``.
-        options: How the models are run; ``provider`` may be ``A,B``.
+        layers: Compare inner tensors too, and find the first that diverges.
+        data: Samples in any form of ``--data``; None draws random inputs.
+        options: How the models are run.
         allow_external_dir: Another folder that external weights may be read from.
 
-    Returns:
-        The report; ``ok`` says whether every gate holds.
-
     Raises:
-        UnsupportedModelError: When a model cannot be read, or ONNX Runtime refuses the reference.
+        UnsupportedModelError: When a model cannot be read or run.
         DataError: When the data does not fit.
         UsageError: For gates or options that make no sense.
     """
@@ -58,21 +59,21 @@ def validate(
     if data is not None:
         options = replace(options, data=data)
     if labels is not None and options.data is None:
-        raise UsageError(f"--labels {labels!r} needs --data with an array of that name")
+        raise UsageError("labels need data: give --data the .npz that holds them")
     with ExitStack() as stack:
         worker = stack.enter_context(Worker())
         worker.start()
-        first, second = (_pair(m, stack, allow_external_dir) for m in (reference, candidate))
-        specs = validation.shared_specs(first.model, second.model)
-        description = options.describe(specs, output_names(first.model))
-        samples = None
+        pairs = [_pair(m, allow_external_dir, stack) for m in (reference, candidate)]
+        specs = shared_specs(pairs[0].model, pairs[1].model)
+        description = options.describe(specs, output_names(pairs[0].model))
+        source: DataSource | None = None
         if options.data is not None:
-            samples = open_samples(options, specs, description, first.model, labels=labels)
-        return validation.validate(
-            first,
-            second,
+            source = open_samples(options, specs, description, pairs[0].model, labels=labels)
+        return _validate(
+            pairs[0],
+            pairs[1],
             worker=worker,
-            data=samples,
+            data=source,
             labelled=labels is not None,
             gates=gates,
             metric=metric,
@@ -85,9 +86,18 @@ def validate(
         )
 
 
-def _pair(source: ModelLike, stack: ExitStack, allow_external_dir: str | None) -> validation.Pair:
+def _pair(source: ModelLike, allow_external_dir: str | None, stack: ExitStack) -> Pair:
+    """A model in memory and as a file that ONNX Runtime may load."""
     model = open_model(source, allow_external_dir=allow_external_dir)
     path = path_of(source)
-    if path is None:
+    label = str(path or "the model")
+    problems = verify_structure(model)
+    if problems:
+        raise UnsupportedModelError(f"{label} is not a valid model: {problems[0]}")
+    infer_shapes(model)
+    excess = excessive_work(model)
+    if excess is not None:
+        raise UnsupportedModelError(f"{label} is not run: {excess}")
+    if path is None or signature(model).rewritten:
         path = stack.enter_context(stage(model)).model_path
-    return validation.Pair(path, model)
+    return Pair(path, model)
