@@ -75,7 +75,8 @@ def _defaults(schema: onnx.defs.OpSchema) -> tuple[tuple[str, Any], ...]:
     for name, attribute in sorted(schema.attributes.items()):
         proto = attribute.default_value
         if proto is not None and proto.type != onnx.AttributeProto.UNDEFINED:
-            value = ir.from_proto(proto).value
+            attribute_value: Any = ir.from_proto(proto)
+            value = attribute_value.value
             found.append((name, tuple(value) if isinstance(value, (list, tuple)) else value))
     return tuple(found)
 

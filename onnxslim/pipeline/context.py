@@ -125,8 +125,8 @@ class PassContext:
                     queue.push(node)
         self._queues.append(queue)
         try:
-            while (node := queue.pop()) is not None:
-                yield node
+            while (waiting := queue.pop()) is not None:
+                yield waiting
         finally:
             self._queues.remove(queue)
 
@@ -169,7 +169,7 @@ class PassContext:
         value = ir.Value(
             name=name,
             type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(tensor.shape, frozen=True),
+            shape=ir.Shape(tensor.shape.numpy(), frozen=True),
             const_value=tensor,
         )
         graph.register_initializer(value)
@@ -297,7 +297,8 @@ class PassContext:
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Let one input of a node read another value."""
-        before = node.inputs[index].producer() if node.inputs[index] is not None else None
+        old = node.inputs[index]
+        before = old.producer() if old is not None else None
         node.replace_input_with(index, value)
         self.touch(before)
         self._touch_around(node)
@@ -396,5 +397,5 @@ def _named(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
     if isinstance(tensor, ir.Tensor):
         return ir.Tensor(tensor.raw, dtype=tensor.dtype, shape=tensor.shape, name=name)
     return ir.LazyTensor(
-        lambda: tensor, dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=name
+        lambda: tensor, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
     )

@@ -35,8 +35,9 @@ def pass_in(module: ModuleType) -> type[Pass]:
         UnknownPassError: When it defines none.
     """
     for item in vars(module).values():
-        own = isinstance(item, type) and item.__module__ == module.__name__
-        if own and getattr(item, "__onnxslim_pass__", False):
+        if not isinstance(item, type) or item.__module__ != module.__name__:
+            continue
+        if issubclass(item, Pass) and getattr(item, "__onnxslim_pass__", False):
             return item
     raise UnknownPassError(f"module {module.__name__} defines no class marked with @register")
 

@@ -54,7 +54,9 @@ def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:
     Raises:
         UsageError: For an unknown option or a value of the wrong type.
     """
-    fields = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    fields: set[str] = set()
+    if dataclasses.is_dataclass(cls):
+        fields = {f.name for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in options.items():
