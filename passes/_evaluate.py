@@ -37,7 +37,8 @@ def evaluate(node: ir.Node, arrays: Arrays, opset: int) -> Result:
     given = [a for a in arrays if a is not None]
     if rule is None or opset < 7 or any(not _is_plain(a) for a in given):
         return None
-    if len(given) > 1 and _broadcast_size(given) > _MAX_RESULT:
+    reduces = node.op_type.startswith("Reduce")
+    if not reduces and _broadcast_size(given) > _MAX_RESULT:
         return None
     with np.errstate(all="ignore"):
         found = rule(node, given, opset)
@@ -154,7 +155,7 @@ def _cast(node: ir.Node, given: list[np.ndarray], opset: int) -> _Found:
         inside = np.isfinite(source) & (source > low) & (source < high)
         if not inside.all() or (target.itemsize == 8 and (np.abs(source) >= 2.0**63).any()):
             return "a float outside the range of the integer type"
-    if target == np.float16 and source.dtype != np.float32:
+    if target == np.float16 and source.dtype not in (np.float32, np.bool_):
         return None
     return source.astype(target)
 

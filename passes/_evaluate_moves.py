@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import edit
-
-Arrays = Sequence[np.ndarray | None]
-Result = list[np.ndarray] | str | None
-
-_MAX_ELEMENTS = 8 << 20
-
-
-def _input(arrays: Arrays, index: int) -> np.ndarray | None:
-    return arrays[index] if index < len(arrays) else None
-
-
-def _ints(array: np.ndarray | None) -> list[int] | None:
-    if array is None or array.dtype.kind not in "iu":
-        return None
-    return [int(x) for x in array.reshape(-1)]
-
-
-def _data(arrays: Arrays) -> np.ndarray:
-    data = arrays[0]
-    assert data is not None
-    return data
+from onnxslim.passes._evaluate_makers import (
+    MAKERS,
+    MAX_ELEMENTS,
+    Arrays,
+    Result,
+    first_input,
+    nth_input,
+    to_ints,
+)
 
 
 def _axes(node: ir.Node, arrays: Arrays, old: int, opset: int) -> list[int] | None:
@@ -36,27 +24,15 @@ def _axes(node: ir.Node, arrays: Arrays, old: int, opset: int) -> list[int] | No
     if opset < old:
         found = edit.attr(node, "axes")
         return None if found is None else list(found)
-    return _ints(_input(arrays, 1))
+    return to_ints(nth_input(arrays, 1))
 
 
 def _identity(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    return [_data(arrays)]
-
-
-def _shape(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    shape = _data(arrays).shape
-    rank = len(shape)
-    start, end = edit.attr(node, "start", 0), edit.attr(node, "end", rank)
-    start, end = (max(0, min(rank, v + rank if v < 0 else v)) for v in (start, end))
-    return [np.asarray(shape[start : max(start, end)], dtype=np.int64)]
-
-
-def _size(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    return [np.asarray(_data(arrays).size, dtype=np.int64)]
+    return [first_input(arrays)]
 
 
 def _reshape(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data, wanted = _data(arrays), _ints(_input(arrays, 1))
+    data, wanted = first_input(arrays), to_ints(nth_input(arrays, 1))
     if wanted is None or opset < 5:
         return None
     if not edit.attr(node, "allowzero", 0):
@@ -73,7 +49,7 @@ def _reshape(node: ir.Node, arrays: Arrays, opset: int) -> Result:
 
 
 def _flatten(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data = _data(arrays)
+    data = first_input(arrays)
     axis = edit.attr(node, "axis", 1)
     axis = axis + data.ndim if axis < 0 else axis
     rows = int(np.prod(data.shape[:axis], dtype=object))
@@ -81,7 +57,7 @@ def _flatten(node: ir.Node, arrays: Arrays, opset: int) -> Result:
 
 
 def _squeeze(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data, axes = _data(arrays), _axes(node, arrays, 13, opset)
+    data, axes = first_input(arrays), _axes(node, arrays, 13, opset)
     if not axes:
         return [data.reshape([d for d in data.shape if d != 1])] if axes is None else None
     if any(not -data.ndim <= a < data.ndim or data.shape[a] != 1 for a in axes):
@@ -91,7 +67,7 @@ def _squeeze(node: ir.Node, arrays: Arrays, opset: int) -> Result:
 
 
 def _unsqueeze(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data, axes = _data(arrays), _axes(node, arrays, 13, opset)
+    data, axes = first_input(arrays), _axes(node, arrays, 13, opset)
     if axes is None:
         return None
     rank = data.ndim + len(axes)
@@ -103,7 +79,7 @@ def _unsqueeze(node: ir.Node, arrays: Arrays, opset: int) -> Result:
 
 
 def _transpose(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data = _data(arrays)
+    data = first_input(arrays)
     perm = edit.attr(node, "perm")
     if perm is not None and sorted(perm) != list(range(data.ndim)):
         return "a Transpose with a perm that does not fit"
@@ -125,13 +101,13 @@ def _concat(node: ir.Node, arrays: Arrays, opset: int) -> Result:
 
 
 def _slice(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data = _data(arrays)
+    data = first_input(arrays)
     if opset < 10:
         starts, ends = list(edit.attr(node, "starts", ())), list(edit.attr(node, "ends", ()))
         given, steps = edit.attr(node, "axes"), None
     else:
-        starts, ends = _ints(_input(arrays, 1)) or [], _ints(_input(arrays, 2)) or []
-        given, steps = _ints(_input(arrays, 3)), _ints(_input(arrays, 4))
+        starts, ends = to_ints(nth_input(arrays, 1)) or [], to_ints(nth_input(arrays, 2)) or []
+        given, steps = to_ints(nth_input(arrays, 3)), to_ints(nth_input(arrays, 4))
     axes = list(range(len(starts))) if given is None else list(given)
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
@@ -158,26 +134,26 @@ def _clamped(start: int, end: int, step: int, size: int) -> slice:
 
 
 def _gather(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data, indices = _data(arrays), _input(arrays, 1)
+    data, indices = first_input(arrays), nth_input(arrays, 1)
     axis = edit.attr(node, "axis", 0)
     if indices is None or indices.dtype.kind not in "iu" or not -data.ndim <= axis < data.ndim:
         return None
     size = data.shape[axis]
     if ((indices < -size) | (indices >= size)).any():
         return "a Gather out of range"
-    if data.size and indices.size * (data.size // max(size, 1)) > _MAX_ELEMENTS:
+    if data.size and indices.size * (data.size // max(size, 1)) > MAX_ELEMENTS:
         return None
     return [np.take(data, indices, axis=axis)]
 
 
 def _split(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data = _data(arrays)
+    data = first_input(arrays)
     axis, parts = edit.attr(node, "axis", 0), len(node.outputs)
     if not -data.ndim <= axis < data.ndim:
         return None
     size = data.shape[axis]
     attribute = edit.attr(node, "split")
-    sizes = list(attribute) if attribute is not None else _ints(_input(arrays, 1))
+    sizes = list(attribute) if attribute is not None else to_ints(nth_input(arrays, 1))
     if sizes is None:
         each = -(-size // parts) if opset >= 18 else size // parts
         sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
@@ -188,63 +164,9 @@ def _split(node: ir.Node, arrays: Arrays, opset: int) -> Result:
     return list(np.split(data, np.cumsum(sizes)[:-1], axis=axis))
 
 
-def _expand(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data, wanted = _data(arrays), _ints(_input(arrays, 1))
-    if wanted is None:
-        return None
-    try:
-        shape = np.broadcast_shapes(data.shape, tuple(wanted))
-    except ValueError:
-        return "an Expand to a shape that does not fit"
-    if int(np.prod(shape, dtype=object)) > _MAX_ELEMENTS:
-        return None
-    return [np.ascontiguousarray(np.broadcast_to(data, shape)).reshape(shape)]
-
-
-def _tile(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data, repeats = _data(arrays), _ints(_input(arrays, 1))
-    if repeats is None or opset < 6 or len(repeats) != data.ndim or any(r < 0 for r in repeats):
-        return None
-    if data.size * int(np.prod(repeats, dtype=object)) > _MAX_ELEMENTS:
-        return None
-    return [np.tile(data, repeats)]
-
-
-def _constant_of_shape(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    shape = _ints(_input(arrays, 0))
-    if shape is None or any(d < 0 for d in shape):
-        return None
-    if int(np.prod(shape, dtype=object)) > _MAX_ELEMENTS:
-        return None
-    value = edit.attr(node, "value")
-    fill = np.zeros(1, np.float32) if value is None else value.numpy()
-    return [np.full(shape, fill.reshape(-1)[0], dtype=fill.dtype)]
-
-
-def _range(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    """Integers only: how floats accumulate is the runtime's business."""
-    numbers = [_ints(a) for a in arrays]
-    if any(n is None or len(n) != 1 for n in numbers) or len(numbers) != 3:
-        return None
-    start, limit, delta = (n[0] for n in numbers if n is not None)
-    if delta == 0:
-        return "a Range with a step of 0"
-    if max(0, -(-(limit - start) // delta)) > _MAX_ELEMENTS:
-        return None
-    return [np.arange(start, limit, delta, dtype=_data(arrays).dtype)]
-
-
-def _non_zero(node: ir.Node, arrays: Arrays, opset: int) -> Result:
-    data = _data(arrays)
-    if data.ndim == 0 or data.dtype.kind not in "iufb":
-        return None
-    return [np.asarray(np.nonzero(data), dtype=np.int64).reshape(data.ndim, -1)]
-
-
 MOVES: dict[str, Callable[[ir.Node, Arrays, int], Result]] = {
+    **MAKERS,
     "Identity": _identity,
-    "Shape": _shape,
-    "Size": _size,
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Squeeze": _squeeze,
@@ -254,9 +176,4 @@ MOVES: dict[str, Callable[[ir.Node, Arrays, int], Result]] = {
     "Slice": _slice,
     "Gather": _gather,
     "Split": _split,
-    "Expand": _expand,
-    "Tile": _tile,
-    "ConstantOfShape": _constant_of_shape,
-    "Range": _range,
-    "NonZero": _non_zero,
 }

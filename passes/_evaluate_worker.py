@@ -9,10 +9,14 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import MissingRuntimeError, WorkerError
+from onnxslim.passes._facts import tensor_bytes
 from onnxslim.pipeline.context import PassContext
 
 _ATTEMPTS = 24
 _MAX_INPUT = 256 << 20
+
+MAX_BYTES = 64 << 20
+"""Of all results of one request."""
 
 
 class Batch:
@@ -22,7 +26,6 @@ class Batch:
         ctx: Gives the worker and the opset.
         constants: Arrays of values known so far.
         seconds: CPU time of one request.
-        max_bytes: Of all results of one request.
     """
 
     def __init__(
@@ -30,12 +33,10 @@ class Batch:
         ctx: PassContext,
         constants: Mapping[ir.Value, np.ndarray],
         seconds: float,
-        max_bytes: int,
     ) -> None:
         self._ctx = ctx
         self._constants = constants
         self._seconds = seconds
-        self._max_bytes = max_bytes
         self._attempts = 0
 
     def run(
@@ -49,7 +50,7 @@ class Batch:
         """
         found: dict[ir.Value, np.ndarray] = {}
         failed: dict[ir.Node, str] = {}
-        waiting = [list(wanted)] if wanted else []
+        waiting = _parts(wanted)[::-1]
         while waiting:
             part = waiting.pop()
             reason = self._try(_cone(nodes, part), part, found)
@@ -77,7 +78,7 @@ class Batch:
         label = f"constant {part[0].name}" if len(part) == 1 else f"{len(part)} constants"
         try:
             results = self._ctx.worker.evaluate(
-                model, seconds=self._seconds, max_bytes=self._max_bytes, label=label
+                model, seconds=self._seconds, max_bytes=MAX_BYTES, label=label
             )
         except MissingRuntimeError:
             return "ONNX Runtime is not installed"
@@ -89,6 +90,20 @@ class Batch:
                 return "the result is no tensor"
             found[value] = array
         return None
+
+
+def _parts(wanted: Sequence[ir.Value]) -> list[list[ir.Value]]:
+    """The values, in order, in lists that one request may return."""
+    parts: list[list[ir.Value]] = []
+    room = 0
+    for value in wanted:
+        size = tensor_bytes(value) or 0
+        if not parts or size > room:
+            parts.append([])
+            room = MAX_BYTES
+        parts[-1].append(value)
+        room -= size
+    return parts
 
 
 def _cone(nodes: Sequence[ir.Node], part: Sequence[ir.Value]) -> list[ir.Node]:

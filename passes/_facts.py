@@ -11,6 +11,7 @@ from onnxslim.analysis import dims
 from onnxslim.analysis.shapes import infer_node
 from onnxslim.analysis.values import VALUES
 from onnxslim.graph import edit
+from onnxslim.pipeline.context import PassContext
 
 
 def same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
@@ -69,3 +70,14 @@ def refresh(nodes: Iterable[ir.Node]) -> None:
 
 def _outcome(node: ir.Node) -> list[tuple[object, ...]]:
     return [(v.dtype, edit.shape_of(v), v.meta.get(VALUES)) for v in node.outputs]
+
+
+def drop_unread(nodes: Iterable[ir.Node], ctx: PassContext) -> None:
+    """Remove those nodes that nothing reads any more, then what only they read."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node.graph is None or any(map(edit.use_count, node.outputs)):
+            continue
+        waiting.extend(node.predecessors())
+        ctx.remove(node)

@@ -100,12 +100,11 @@ class Region:
             if value.is_graph_output() or any(u.node not in self.order for u in value.uses())
         ]
 
-    def choose(self, small: int, budget: int) -> list[ir.Node]:
+    def choose(self, small: int) -> list[ir.Node]:
         """The nodes whose results become initializers, in topological order; refusals leave.
 
         Args:
             small: A result may make the file larger by this many bytes.
-            budget: Bytes by which all together may make it larger.
         """
         chosen = []
         for node in list(reversed(self.order)):
@@ -117,14 +116,13 @@ class Region:
             if any(v.is_graph_output() for v in values):
                 refusal = "a graph output must be written by a node"
             elif growth > 0:
-                growth -= self._freed(node)
-                if growth > min(small, budget):
+                room = small // 8 if node.op_type == "ConstantOfShape" else small
+                if growth - self._freed(node) > room:
                     refusal = "the result would make the file larger"
             if refusal is not None:
                 del self.order[node]
                 self._skip(node, refusal)
                 continue
-            budget -= max(growth, 0)
             chosen.append(node)
         return chosen[::-1]
 

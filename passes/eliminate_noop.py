@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import edit
 from onnxslim.passes import _noop_moves as moves
-from onnxslim.passes._facts import broadcast_keeps, is_filled_with
+from onnxslim.passes._facts import broadcast_keeps, drop_unread, is_filled_with
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 
@@ -70,12 +70,10 @@ class EliminateNoop(Pass):
 def _bypass(node: ir.Node, x: ir.Value | None, ctx: PassContext) -> bool:
     if x is None:
         return False
-    first = node.inputs[0]
-    before = None if first is None else first.producer()
+    above = list(node.predecessors())
     if not ctx.bypass(node, x):
         return ctx.skip(node, "a graph output needs the node: its input cannot carry the name")
-    if before is not None and before is not x.producer():
-        ctx.remove(before)  # a widening Cast that nothing reads any more
+    drop_unread(above, ctx)  # a widening Cast, the shape of a Reshape
     return True
 
 

@@ -148,14 +148,15 @@ def _fold_forward(
 
 def _not_forward(layer: Linear, x: ir.Value, k: np.ndarray, d: np.ndarray) -> str | None:
     """Why a scaling of the layer's input is not one of its weights."""
+    if layer.op != "Conv":
+        if edit.attr(layer.node, "transA", 0):
+            return "the Gemm after transposes its input"
+        if edit.rank_of(x) != 2:
+            return "the channels of the input are not the last axis"
     if k.shape != (layer.inputs,):
         return "the number of channels differs"
-    if layer.op == "Conv":
-        return "the Conv after pads with zeros" if _is_padded(layer.node) and d.any() else None
-    if edit.attr(layer.node, "transA", 0):
-        return "the Gemm after transposes its input"
-    if edit.rank_of(x) != 2:
-        return "the channels of the input are not the last axis"
+    if layer.op == "Conv" and d.any() and _is_padded(layer.node):
+        return "the Conv after pads with zeros"
     return None
 
 

@@ -9,6 +9,7 @@ Source: ONNX operators of opset 7 to 25.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +21,7 @@ from onnxslim.analysis.values import VALUES
 from onnxslim.graph import edit
 from onnxslim.passes._evaluate import evaluate
 from onnxslim.passes._evaluate_worker import Batch
-from onnxslim.passes._facts import refresh
+from onnxslim.passes._facts import drop_unread, refresh
 from onnxslim.passes._fold_region import Region
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
@@ -38,13 +39,12 @@ class FoldConstants(Pass):
 
     Args:
         limit: Largest result of one node in bytes.
-        total: All results of one run in bytes; at least 1.2 times the constants of the model.
-        small: A result may make the file larger by this many bytes.
+        small: A result may make the file larger by this many bytes (by an eighth of it when all
+            of its elements are the same).
         seconds: CPU time for one request to the runtime.
     """
 
     limit: int = 8 << 20
-    total: int = 64 << 20
     small: int = 1024
     seconds: float = 2.0
 
@@ -61,12 +61,9 @@ class FoldConstants(Pass):
         region = Region(ctx.nodes(), self.limit, ctx.skip)
         if not region.order:
             return 0
-        weights = _constant_bytes(ctx.model)
-        growth = max(256, weights // 64)
-        total = max(self.total, weights + weights // 5)
         while True:
-            chosen = region.choose(self.small, growth)
-            run = _Run(region, chosen, ctx, total)
+            chosen = region.choose(self.small)
+            run = _Run(region, chosen, ctx)
             run.with_numpy()
             if not run.failed:
                 run.with_runtime(self.seconds)
@@ -80,35 +77,42 @@ class FoldConstants(Pass):
 class _Run:
     """One attempt to compute what was chosen; ``failed`` says which nodes cannot be folded."""
 
-    def __init__(
-        self, region: Region, chosen: Sequence[ir.Node], ctx: PassContext, total: int
-    ) -> None:
+    def __init__(self, region: Region, chosen: Sequence[ir.Node], ctx: PassContext) -> None:
         self.arrays: dict[ir.Value, np.ndarray] = {}
         self.failed: dict[ir.Node, str] = {}
         self._region = region
         self._chosen = chosen
         self._ctx = ctx
-        self._left = total
-        self._total = total
         self._pending: list[ir.Node] = []
 
     def with_numpy(self) -> None:
         """What numpy computes as the runtime does; the rest becomes pending."""
         pending: set[ir.Node] = set()
-        for node in self._region.needed(self._chosen):
+        needed = self._region.needed(self._chosen)
+        readers = Counter(p for node in needed for p in node.predecessors())
+        for node in needed:
             producers = list(node.predecessors())
             if any(p in self.failed for p in producers):
                 continue
-            if any(p in pending for p in producers):
-                result = None
-            else:
+            result = None
+            if not any(p in pending for p in producers):
                 result = evaluate(node, [self._array(v) for v in node.inputs], self._ctx.opset)
             if result is None:
                 self._wait(node, pending)
             elif isinstance(result, str):
                 self.failed[node] = result
             else:
-                self._store(node, result)
+                self.arrays.update(zip(node.outputs, result, strict=False))
+            if node not in pending:
+                self._forget(producers, readers)
+
+    def _forget(self, producers: Sequence[ir.Node], readers: Counter[ir.Node]) -> None:
+        """Drop intermediate results that nothing needs any more."""
+        for node in producers:
+            readers[node] -= 1
+            if not readers[node] and node in self._region.order:
+                for value in set(node.outputs) - set(self._region.frontier(node)):
+                    self.arrays.pop(value, None)
 
     def _wait(self, node: ir.Node, pending: set[ir.Node]) -> None:
         if edit.is_op(node, "Div", "Mod") and node.inputs[0] is not None:
@@ -127,12 +131,6 @@ class _Run:
             self.arrays[value] = array
         return self.arrays[value]
 
-    def _store(self, node: ir.Node, results: Sequence[np.ndarray]) -> None:
-        self._left -= sum(a.nbytes for a in results if a.base is None)
-        if self._left < 0:
-            self.failed[node] = f"all results together are larger than {self._total} bytes"
-        self.arrays.update(zip(node.outputs, results, strict=False))
-
     def with_runtime(self, seconds: float) -> None:
         """Compute what is pending in one request."""
         pending = set(self._pending)
@@ -141,21 +139,12 @@ class _Run:
                 if value is not None and value.producer() not in pending:
                     self._array(value)
         wanted = [v for n in self._chosen if n in pending for v in self._region.frontier(n)]
-        batch = Batch(self._ctx, self.arrays, seconds, self._left)
+        batch = Batch(self._ctx, self.arrays, seconds)
         found, self.failed = batch.run(self._pending, wanted)
         self.arrays.update(found)
 
 
 _INTEGERS = frozenset(t for t in ir.DataType if t.name.startswith(("INT", "UINT")))
-
-
-def _constant_bytes(model: ir.Model) -> int:
-    return sum(
-        value.const_value.nbytes
-        for graph in edit.all_graphs(model)
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
 
 
 def _lift(node: ir.Node, ctx: PassContext) -> bool:
@@ -200,11 +189,13 @@ def _become_constant(
     graph = node.graph
     if value.is_graph_output() or not isinstance(graph, ir.Graph):
         return False
-    readers = [use.node for use in value.uses()]
+    readers, above = [use.node for use in value.uses()], list(node.predecessors())
     constant = ctx.constant(graph, value.name, array)
     name = value.name
     ctx.bypass(node, constant, node.outputs.index(value))
     value.name = None
     constant.name = name
+    if node.graph is None:
+        drop_unread(above, ctx)
     refresh(readers)
     return True

@@ -88,12 +88,12 @@ def _sizes(model: ir.Model) -> dict[Key, int]:
             open_.pop(key, None)
             waiting.pop()
             continue
-        if key in open_ or key in missing:
+        open_[key] = None
+        if any(k in open_ for k in missing):
             name = ":".join(part for part in key if part)
             raise UnsupportedModelError(
                 f"function {name} calls itself, directly or through others: ONNX forbids recursion"
             )
-        open_[key] = None
         waiting.extend(missing)
     return sizes
 

@@ -1,0 +1,201 @@
+"""Our own evaluators give the very bits that ONNX Runtime gives, or refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxslim.graph import edit
+from onnxslim.graph.load import from_proto
+from onnxslim.passes._evaluate import evaluate
+from onnxslim.testing import shared_worker
+from tests.nets import net
+
+Array = np.ndarray[Any, np.dtype[Any]]
+RNG = np.random.default_rng(0)
+F = (RNG.standard_normal((2, 3, 4)) * 9).astype(np.float32)
+G = np.array([0.0, -0.0, np.inf, np.nan], np.float32)
+I = RNG.integers(-9, 9, (2, 3, 4))  # noqa: E741
+J = np.array([3, -3, 5, -1])
+B = I > 0
+BIG = np.iinfo(np.int64)
+
+
+def ints(*items: int) -> Array:
+    return np.array(items, np.int64)
+
+
+def ours(call: str, opset: int, outputs: int, given: dict[str, Any]) -> tuple[Any, bytes]:
+    names = ["y", "y2", "y3"][:outputs]
+    proto = net(f"{', '.join(names)} = {call}", opset=opset, **given)
+    model = from_proto(proto)
+    (node,) = model.graph
+    arrays = [None if v is None else edit.constant_array(v) for v in node.inputs]
+    return evaluate(node, arrays, opset), proto.SerializeToString()
+
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *[(f"{op}(a, b)", {"a": F, "b": G}) for op in ("Add", "Sub", "Mul", "Div")],
+    *[(f"{op}(a, b)", {"a": I, "b": J}) for op in ("Add", "Sub", "Mul", "Div", "Mod")],
+    *[(f"{op}(a, b)", {"a": I, "b": J}) for op in ("Equal", "Less", "GreaterOrEqual")],
+    *[(f"{op}(a, b)", {"a": I, "b": J}) for op in ("Max", "Min")],
+    *[(f"{op}(a, b)", {"a": F, "b": G}) for op in ("Equal", "Greater", "LessOrEqual")],
+    ("Mod<fmod = 1>(a, b)", {"a": I, "b": J}),
+    ("Mod<fmod = 1>(a, b)", {"a": F, "b": np.float32(-1.5)}),
+    ("Div(a, b)", {"a": I.astype(np.int32), "b": J.astype(np.int32)}),
+    ("Add(a, b)", {"a": np.array([BIG.max]), "b": np.array([1])}),
+    ("Max(a, b, d)", {"a": I, "b": J, "d": ints(0)}),
+    *[(f"{op}(a)", {"a": F}) for op in ("Neg", "Abs", "Floor", "Ceil", "Reciprocal")],
+    *[(f"{op}(a)", {"a": G}) for op in ("Neg", "Abs", "Floor", "Ceil", "Reciprocal", "Sqrt")],
+    *[(f"{op}(a)", {"a": np.abs(F)}) for op in ("Sqrt",)],
+    *[(f"{op}(a)", {"a": I}) for op in ("Neg", "Abs", "Sign")],
+    ("And(a, b)", {"a": B, "b": np.array(True)}),
+    ("Xor(a, b)", {"a": B, "b": np.array(True)}),
+    ("Or(a, b)", {"a": B, "b": np.array(False)}),
+    ("Not(a)", {"a": B}),
+    ("Where(k, a, b)", {"k": B, "a": F, "b": G}),
+    *[(f"Cast<to = {to}>(a)", {"a": F}) for to in (1, 6, 7, 9, 10, 11)],
+    *[(f"Cast<to = {to}>(a)", {"a": G[:2]}) for to in (9, 10, 11)],
+    *[(f"Cast<to = {to}>(a)", {"a": I}) for to in (1, 2, 3, 6, 9, 11)],
+    *[(f"Cast<to = {to}>(a)", {"a": B}) for to in (1, 7, 10)],
+    ("Cast<to = 1>(a)", {"a": np.array([BIG.max, 2**53 + 1])}),
+    ("Cast<to = 10>(a)", {"a": np.array([65519.9, 65520, 1e-8, 3e-8], np.float32)}),
+    *[(f"{op}(a, b)", {"a": I, "b": ints(0, -1)}) for op in ("ReduceSum",)],
+    *[(f"{op}<keepdims = 0>(a)", {"a": I}) for op in ("ReduceProd", "ReduceMax", "ReduceMin")],
+    ("ReduceMax<axes = [1]>(a)", {"a": I}),
+    ("ReduceSum<noop_with_empty_axes = 1>(a)", {"a": I}),
+    ("Shape(a)", {"a": F}),
+    ("Shape<start = 1, end = -1>(a)", {"a": F}),
+    ("Size(a)", {"a": F}),
+    ("Reshape(a, b)", {"a": F, "b": ints(0, -1)}),
+    ("Reshape<allowzero = 1>(a, b)", {"a": F[:0], "b": ints(3, 0)}),
+    ("Flatten(a)", {"a": F}),
+    ("Flatten<axis = -1>(a)", {"a": F}),
+    ("Flatten<axis = 0>(a)", {"a": F}),
+    ("Squeeze(a)", {"a": F[:1]}),
+    ("Squeeze(a, b)", {"a": F[:1], "b": ints(-3)}),
+    ("Unsqueeze(a, b)", {"a": F, "b": ints(-1, 0)}),
+    ("Transpose(a)", {"a": F}),
+    ("Transpose<perm = [1, 0, 2]>(a)", {"a": B}),
+    ("Concat<axis = -1>(a, b)", {"a": F, "b": F[:, :, :1]}),
+    ("Slice(a, s, e)", {"a": F, "s": ints(1), "e": ints(BIG.max)}),
+    (
+        "Slice(a, s, e, d, t)",
+        {"a": F, "s": ints(-1), "e": ints(BIG.min), "d": ints(2), "t": ints(-2)},
+    ),
+    ("Slice(a, s, e, d, t)", {"a": F, "s": ints(9), "e": ints(0), "d": ints(-1), "t": ints(-1)}),
+    ("Slice(a, s, e, d)", {"a": F, "s": ints(2, 0), "e": ints(1, -1), "d": ints(1, 2)}),
+    ("Gather(a, b)", {"a": F, "b": np.int64(-1)}),
+    ("Gather<axis = 1>(a, b)", {"a": I, "b": np.array([[0, 2], [-3, 1]])}),
+    ("Expand(a, b)", {"a": F[:, :1], "b": ints(5, 1, 3, 1)}),
+    ("Tile(a, b)", {"a": F, "b": ints(1, 2, 3)}),
+    ("ConstantOfShape(a)", {"a": ints(2, 0, 3)}),
+    ("ConstantOfShape<value = int64[1] {7}>(a)", {"a": ints(2, 3)}),
+    ("Range(a, b, d)", {"a": np.int64(5), "b": np.int64(-3), "d": np.int64(-2)}),
+    ("NonZero(a)", {"a": I}),
+    ("Identity(a)", {"a": F}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "given"), CASES)
+def test_same_bits_as_the_runtime(call: str, given: dict[str, Any]) -> None:
+    found, proto = ours(call, 17, 1, given)
+    assert isinstance(found, list), found
+    expected = shared_worker().evaluate(proto)["y"]
+    assert isinstance(expected, np.ndarray)
+    assert (found[0].dtype, found[0].shape) == (expected.dtype, expected.shape)
+    nan = found[0] != found[0]
+    assert np.array_equal(nan, expected != expected)
+    assert np.where(nan, 0, found[0]).tobytes() == np.where(nan, 0, expected).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("call", "opset", "given"),
+    [
+        ("Split<axis = 2>(a)", 13, {"a": F}),
+        ("Split<axis = 1>(a, b)", 13, {"a": F, "b": ints(1, 2)}),
+        ("Split<axis = 1, split = [2, 1]>(a)", 11, {"a": F}),
+        ("Split<axis = 1, num_outputs = 2>(a)", 18, {"a": F}),
+    ],
+)
+def test_split(call: str, opset: int, given: dict[str, Any]) -> None:
+    found, proto = ours(call, opset, 2, given)
+    expected = shared_worker().evaluate(proto)
+    assert isinstance(found, list)
+    for array, name in zip(found, ("y", "y2"), strict=True):
+        assert np.array_equal(array, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("call", "opset", "given"),
+    [
+        ("Squeeze<axes = [0]>(a)", 11, {"a": F[:1]}),
+        ("Unsqueeze<axes = [0, 4]>(a)", 11, {"a": F}),
+        ("Slice<starts = [1], ends = [3], axes = [2]>(a)", 9, {"a": F}),
+        ("ReduceSum<axes = [1]>(a)", 11, {"a": I}),
+        ("ReduceMax(a, b)", 18, {"a": I, "b": ints(1)}),
+    ],
+)
+def test_other_opsets(call: str, opset: int, given: dict[str, Any]) -> None:
+    found, proto = ours(call, opset, 1, given)
+    assert isinstance(found, list)
+    assert np.array_equal(found[0], shared_worker().evaluate(proto)["y"])
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "reason"),
+    [
+        ("Div(a, b)", {"a": I, "b": ints(0)}, "by zero"),
+        ("Mod(a, b)", {"a": I, "b": ints(0)}, "by zero"),
+        ("Div(a, b)", {"a": ints(BIG.min), "b": ints(-1)}, "overflows"),
+        ("Mod(a, b)", {"a": ints(BIG.min), "b": ints(-1)}, "overflows"),
+        ("Cast<to = 7>(a)", {"a": G}, "range"),
+        ("Cast<to = 7>(a)", {"a": np.array([2.0**63], np.float32)}, "range"),
+        ("Cast<to = 2>(a)", {"a": np.array([-1.0], np.float32)}, "range"),
+        ("Cast<to = 2>(a)", {"a": np.array([256.0], np.float32)}, "range"),
+    ],
+)
+def test_refuses_what_is_undefined(call: str, given: dict[str, Any], reason: str) -> None:
+    found, _ = ours(call, 17, 1, given)
+    assert isinstance(found, str)
+    assert reason in found
+
+
+def test_refuses_indices_out_of_range_and_broken_shapes() -> None:
+    """Nodes that onnx's own inference refuses: only their operator and attributes count."""
+    import onnx_ir as ir
+
+    def run(op: str, *arrays: Any, **attributes: Any) -> Any:
+        values = [ir.Value(name=f"v{i}") for i in range(len(arrays))]
+        return evaluate(ir.node(op, values, attributes), arrays, 17)
+
+    assert "out of range" in run("Gather", F, ints(2))
+    assert "out of range" in run("Gather", F, ints(-3))
+    assert "elements" in run("Reshape", F, ints(5, -1))
+    assert "does not exist" in run("Reshape", F, ints(1, 1, 24, 0))
+    assert "not 1" in run("Squeeze", F, ints(0))
+    assert "do not fit" in run("Concat", F, F[:, :2], axis=0)
+    assert "step of 0" in run("Slice", F, ints(0), ints(1), ints(0), ints(0))
+    assert "does not fit" in run("Expand", F, ints(5))
+    assert "step of 0" in run("Range", np.int64(0), np.int64(3), np.int64(0))
+    assert "does not exist" in run("ReduceSum", I, ints(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("Exp(a)", {"a": F}),
+        ("Pow(a, b)", {"a": F, "b": F}),
+        ("Max(a, b)", {"a": F, "b": G}),
+        ("ReduceSum(a, b)", {"a": F, "b": ints(0)}),
+        ("Add(a, b)", {"a": F.astype(np.float16), "b": F.astype(np.float16)}),
+        ("Cast<to = 10>(a)", {"a": F.astype(np.float64)}),
+        ("Cast<to = 16>(a)", {"a": F}),
+        ("Range(a, b, d)", {"a": np.float32(0), "b": np.float32(1), "d": np.float32(0.1)}),
+        ("ConstantOfShape(a)", {"a": ints(1 << 20, 1 << 20)}),
+    ],
+)
+def test_leaves_the_rest_to_the_runtime(call: str, given: dict[str, Any]) -> None:
+    assert ours(call, 17, 1, given)[0] is None
