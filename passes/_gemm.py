@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
@@ -42,7 +44,7 @@ def make_gemm(
     a: ir.Value,
     b: ir.Value,
     c: ir.Value | None,
-    attributes: dict[str, int | float],
+    attributes: Mapping[str, int | float],
     graph: ir.Graph,
     ctx: PassContext,
 ) -> ir.Node:
