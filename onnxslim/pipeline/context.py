@@ -106,7 +106,7 @@ class PassContext:
 
     def _add_to_index(self, node: ir.Node) -> None:
         self._index.setdefault(edit.op_id(node), {})[node] = None
-        self._sequence[node] = len(self._sequence)
+        self._sequence.setdefault(node, len(self._sequence))
 
     def nodes(self, *ops: str) -> Iterator[ir.Node]:
         """Nodes of these operators (all when none is named), each at least once, in graph order.
