@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import edit
@@ -17,6 +18,7 @@ def splice(
     results: Sequence[ir.Value],
     ctx: PassContext,
     inputs: Mapping[ir.Value, ir.Value] | None = None,
+    stack: Sequence[int] = (),
 ) -> None:
     """Replace ``node`` by the nodes of its subgraph ``body`` that ``results`` need.
 
@@ -30,6 +32,7 @@ def splice(
             outer scopes.
         ctx: For the edits.
         inputs: What stands for each input of the body.
+        stack: Outputs of ``node`` that have an axis more, of size 1, in front.
     """
     graph = node.graph
     assert isinstance(graph, ir.Graph)
@@ -46,13 +49,31 @@ def splice(
         for value in inner.outputs:
             if value.name:
                 value.name = ctx.names.value(value.name)
-    extra, pairs = _pairs(node, results, moved)
+    stacked = _stack(node, results, stack, ctx)
+    extra, pairs = _pairs(node, results, [*moved, *stacked])
     own = node.meta.get(edit.SOURCE, ())
     readers = list(node.successors())
-    ctx.replace(node, [*moved, *extra], pairs)
+    ctx.replace(node, [*moved, *stacked, *extra], pairs)
     for inner, before in sources.items():
         inner.meta[edit.SOURCE] = before or own
     refresh([*readers, *moved])
+
+
+def _stack(
+    node: ir.Node, results: list[ir.Value], places: Sequence[int], ctx: PassContext
+) -> list[ir.Node]:
+    """Nodes that give the results at ``places`` an axis in front; ``results`` is updated."""
+    graph, nodes = node.graph, []
+    assert isinstance(graph, ir.Graph)
+    for place in places:
+        if ctx.opset < 13:
+            new = ir.node("Unsqueeze", [results[place]], {"axes": [0]})
+        else:
+            axes = ctx.constant(graph, "axes", np.array([0], np.int64))
+            new = ir.node("Unsqueeze", [results[place], axes])
+        results[place] = new.outputs[0]
+        nodes.append(new)
+    return nodes
 
 
 def _needed(body: ir.Graph, results: Sequence[ir.Value]) -> list[ir.Node]:
