@@ -32,6 +32,7 @@ FLOOR = 1e-6
 FACTOR = 8.0
 CAP = 1e-3
 CAP_LOW_PRECISION = 1e-2
+ROUNDING_LOW_PRECISION = 2.0**-11
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,14 @@ class Limit:
 
 
 def limit_of(peak: float, noise: float, *, low_precision: bool = False) -> Limit:
-    """The limit of one output from its peak and its noise (both absolute)."""
+    """The limit of one output from its peak and its noise (both absolute).
+
+    Where float16 is involved the noise is at least one rounding of the peak: on few elements moved
+    inputs may, by chance, round to the same result.
+    """
     cap = (CAP_LOW_PRECISION if low_precision else CAP) * peak
+    if low_precision:
+        noise = max(noise, ROUNDING_LOW_PRECISION * peak)
     wanted = FACTOR * noise
     if not wanted <= cap and wanted > 0:
         return Limit(cap, ill_conditioned=True)

@@ -62,6 +62,7 @@ def test_limit_is_floor_or_noise_up_to_the_cap() -> None:
     assert limit_of(2.0, 1e-5) == Limit(8e-5)
     assert limit_of(2.0, 2.4e-4) == Limit(8 * 2.4e-4)
     assert limit_of(2.0, 2.6e-4) == Limit(2e-3, ill_conditioned=True)
+    assert limit_of(2.0, 0.0, low_precision=True) == Limit(2.0**-7)  # 8 roundings of float16
     assert limit_of(2.0, 2.4e-3, low_precision=True) == Limit(8 * 2.4e-3)
     assert limit_of(2.0, 2.6e-3, low_precision=True).ill_conditioned
     assert limit_of(2.0, math.inf).ill_conditioned
