@@ -35,6 +35,7 @@ from onnxslim.analysis.polynomial import (
     structure,
     text_of,
     times,
+    truncated,
 )
 
 Dim = int | ir.SymbolicDim
@@ -98,6 +99,17 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int) and b:
         return a // b
     return from_poly(floor(to_poly(a), to_poly(b)))
+
+
+def truncdiv(a: Dim, b: int) -> Dim:
+    """``a`` divided by a positive ``b``, rounded towards 0."""
+    if isinstance(a, int):
+        return truncated(a, b)
+    p = to_poly(a)
+    low = bounds(p)[0]
+    if low is not None and low >= 0:
+        return from_poly(floor(p, const(b)))
+    return from_poly(p if b == 1 else atom(call("truncdiv", (p, const(b)))))
 
 
 def ceildiv(a: Dim, b: int) -> Dim:

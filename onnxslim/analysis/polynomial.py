@@ -1,7 +1,8 @@
 """Polynomials with integer coefficients over *atoms*, in one canonical form.
 
-An atom is a symbol (``batch``, ``_d3``: an integer from 0 on) or the text of one of three functions
-that no polynomial expresses: ``floordiv(a, b)``, ``max(a, 0)`` and ``broadcast(a, b, ...)``.
+An atom is a symbol (``batch``, ``_d3``: an integer from 0 on) or the text of one of the functions
+that no polynomial expresses: ``floordiv(a, b)``, ``truncdiv(a, b)``, ``max(a, 0)`` and
+``broadcast(a, b, ...)``.
 :mod:`onnxslim.analysis.dims` is the face of this module.
 """
 
@@ -17,7 +18,10 @@ Poly = tuple[tuple[tuple[str, ...], int], ...]
 
 Bounds = tuple[int | None, int | None]
 
-FUNCTIONS = ("floordiv", "max", "broadcast")
+FUNCTIONS = ("floordiv", "truncdiv", "max", "broadcast")
+EFFORT = 2
+"""How many times a bound is sought by cases; each one multiplies the work by four."""
+
 OPAQUE = "_hash_"
 """Start of the names that stand for an expression too long to write: of unknown sign."""
 
@@ -157,30 +161,36 @@ def structure(name: str) -> tuple[str, tuple[Poly, ...]]:
 # -------------------------------------------------------------------- bounds
 
 
-@lru_cache(maxsize=65536)
 def bounds(p: Poly) -> Bounds:
     """Least and largest value over all symbols from 0 on, None where not known."""
+    return _bounds(p, EFFORT)
+
+
+@lru_cache(maxsize=65536)
+def _bounds(p: Poly, effort: int) -> Bounds:
+    low, high = _interval(p, effort)
+    if effort == 0 or (low is not None and high is not None):
+        return low, high
     pivot = next((a for atoms, _ in p for a in atoms if structure(a)[0] == "max"), None)
-    if pivot is not None and len(p) <= 8:
+    if pivot is not None:
         inner = structure(pivot)[1][0]
-        zero = _bounds_where(replace(p, pivot, ()), times(inner, const(-1)))
-        taken = _bounds_where(replace(p, pivot, inner), inner)
+        zero = _bounds_where(replace(p, pivot, ()), times(inner, const(-1)), effort - 1)
+        taken = _bounds_where(replace(p, pivot, inner), inner, effort - 1)
         return _of_both(min, zero[0], taken[0]), _of_both(max, zero[1], taken[1])
-    low, high = _interval(p)
     if low is None:
-        low = _relaxed(p, low_side=True)
+        low = _relaxed(p, True, effort - 1)
     if high is None:
-        high = _relaxed(p, low_side=False)
+        high = _relaxed(p, False, effort - 1)
     return low, high
 
 
-def _bounds_where(p: Poly, positive: Poly) -> Bounds:
+def _bounds_where(p: Poly, positive: Poly, effort: int) -> Bounds:
     """Bounds of ``p`` where ``positive`` is 0 or more."""
-    low, high = bounds(p)
+    low, high = _bounds(p, effort)
     if low is None:
-        low = bounds(plus(p, positive, -1))[0]
+        low = _bounds(plus(p, positive, -1), effort)[0]
     if high is None:
-        high = bounds(plus(p, positive))[1]
+        high = _bounds(plus(p, positive), effort)[1]
     return low, high
 
 
@@ -188,11 +198,11 @@ def _of_both(pick: Callable[[int, int], int], a: int | None, b: int | None) -> i
     return None if a is None or b is None else pick(a, b)
 
 
-def _interval(p: Poly) -> Bounds:
+def _interval(p: Poly, effort: int) -> Bounds:
     low: int | None = 0
     high: int | None = 0
     for atoms, n in p:
-        a, b = _monomial_bounds(atoms)
+        a, b = _monomial_bounds(atoms, effort)
         if n < 0:
             a, b = b, a
         low = None if low is None or a is None else low + n * a
@@ -200,7 +210,7 @@ def _interval(p: Poly) -> Bounds:
     return low, high
 
 
-def _relaxed(p: Poly, low_side: bool) -> int | None:
+def _relaxed(p: Poly, low_side: bool, effort: int) -> int | None:
     """Bound through ``a/k - 1 < floordiv(a, k) <= a/k`` for the atom that hinders."""
     for atoms, n in p:
         if len(atoms) != 1 or (n < 0) != low_side:
@@ -211,17 +221,17 @@ def _relaxed(p: Poly, low_side: bool) -> int | None:
             continue
         rest = plus(p, atom(atoms[0]), -n)
         scaled = plus(times(rest, const(divisor)), args[0], n)
-        bound = bounds(scaled)[0 if low_side else 1]
+        bound = _bounds(scaled, effort)[0 if low_side else 1]
         if bound is not None:
             return -(-bound // divisor) if low_side else bound // divisor
     return None
 
 
-def _monomial_bounds(atoms: tuple[str, ...]) -> Bounds:
+def _monomial_bounds(atoms: tuple[str, ...], effort: int) -> Bounds:
     low, high = 1, 1
     bounded = True
     for name in atoms:
-        a, b = _atom_bounds(name)
+        a, b = _atom_bounds(name, effort)
         if a is None or a < 0:
             return (a, b) if len(atoms) == 1 else (None, None)
         low *= a
@@ -232,24 +242,29 @@ def _monomial_bounds(atoms: tuple[str, ...]) -> Bounds:
     return low, high if bounded else None
 
 
-def _atom_bounds(name: str) -> Bounds:
+def _atom_bounds(name: str, effort: int) -> Bounds:
     function, args = structure(name)
-    if function == "floordiv":
-        low, high = bounds(args[0])
-        divisor = as_int(args[1])
-        if divisor is not None and divisor > 0:
-            return (
-                None if low is None else low // divisor,
-                None if high is None else high // divisor,
-            )
-        return (0, high) if low is not None and low >= 0 else (None, None)
+    if not function:
+        return (None, None) if name.startswith(OPAQUE) else (0, None)
+    low, high = _bounds(args[0], effort)
     if function == "max":
-        low, high = bounds(args[0])
         return max(low or 0, 0), None if high is None else max(high, 0)
     if function == "broadcast":
-        lows = [bounds(a)[0] for a in args]
+        lows = [_bounds(a, effort)[0] for a in args]
         return max(min((x or 0) for x in lows), 0), None
-    return (None, None) if name.startswith(OPAQUE) else (0, None)
+    divisor = as_int(args[1])
+    if divisor is None or divisor <= 0:
+        return (0, high) if low is not None and low >= 0 else (None, None)
+    divide_by = truncated if function == "truncdiv" else int.__floordiv__
+    return (
+        None if low is None else divide_by(low, divisor),
+        None if high is None else divide_by(high, divisor),
+    )
+
+
+def truncated(a: int, b: int) -> int:
+    """``a / b`` rounded towards 0; ``b`` is positive."""
+    return a // b if a >= 0 else -(-a // b)
 
 
 def replace(p: Poly, name: str, by: Poly) -> Poly:

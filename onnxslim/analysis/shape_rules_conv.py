@@ -16,11 +16,13 @@ from onnxslim.analysis.dims import (
     add,
     ceildiv,
     floordiv,
+    known_at_least,
     known_different,
     known_equal,
     mul,
     product,
     sub,
+    truncdiv,
 )
 from onnxslim.analysis.shape_context import NodeContext, Rule, text
 
@@ -38,13 +40,16 @@ class Window:
     after: tuple[int, ...]
     auto_pad: str
     ceil: bool
+    truncates: bool = False
 
     def extent(self, axis: int) -> Dim:
         """How far the dilated kernel reaches."""
         return add(mul(sub(self.kernel[axis], 1), self.dilations[axis]), 1)
 
 
-def read_window(ctx: NodeContext, kernel: Sequence[Dim]) -> Window | None:
+def read_window(
+    ctx: NodeContext, kernel: Sequence[Dim], *, truncates: bool = False
+) -> Window | None:
     """Attributes of a window; None, and a problem, when they make no sense."""
     count = len(kernel)
     strides = ctx.attr("strides") or (1,) * count
@@ -78,6 +83,7 @@ def read_window(ctx: NodeContext, kernel: Sequence[Dim]) -> Window | None:
         after=tuple(pads[count:]),
         auto_pad=auto,
         ceil=bool(ctx.attr("ceil_mode", 0)),
+        truncates=truncates,
     )
 
 
@@ -90,7 +96,7 @@ def window_output(ctx: NodeContext, size: Dim, window: Window, axis: int) -> Dim
     free = sub(add(size, before + after), extent)
     if isinstance(free, int) and free < 0:
         return ctx.fresh()
-    plain = add(floordiv(free, stride), 1)
+    plain = add(_steps(size, free, stride, window), 1)
     if not window.ceil:
         return plain
     rounded = add(ceildiv(free, stride), 1)
@@ -101,6 +107,17 @@ def window_output(ctx: NodeContext, size: Dim, window: Window, axis: int) -> Dim
     if isinstance(size, int) and isinstance(rounded, int):
         never_behind = (rounded - 1) * stride < size + before
     return rounded if never_behind else ctx.fresh()
+
+
+def _steps(size: Dim, free: Dim, stride: int, window: Window) -> Dim:
+    """``free / stride``, rounded down; by a pooling rounded towards 0.
+
+    A convolution refuses data smaller than its kernel; ONNX Runtime's poolings run on it. None runs
+    on an empty axis.
+    """
+    if not window.truncates or known_at_least(sub(free, size), -1):
+        return floordiv(free, stride)
+    return truncdiv(free, stride)
 
 
 def conv_dims(ctx: NodeContext, x: Dims | None, w: Dims | None) -> Dims | None:
@@ -225,7 +242,7 @@ def pool_dims(ctx: NodeContext, x: Dims | None) -> Dims | None:
     if len(x) < 3 or len(kernel) != len(x) - 2:
         ctx.problem(f"kernel_shape {list(kernel)} for data {text(x)}")
         return None
-    window = read_window(ctx, kernel)
+    window = read_window(ctx, kernel, truncates=True)
     if window is None:
         return None
     return (*x[:2], *(window_output(ctx, size, window, i) for i, size in enumerate(x[2:])))

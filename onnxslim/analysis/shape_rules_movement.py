@@ -68,15 +68,27 @@ def _copied(ctx: NodeContext, dims: Dims | None, index: int) -> Dim:
 def _remaining(ctx: NodeContext, dims: Dims | None, others: list[Dim]) -> Dim:
     if dims is None:
         return ctx.fresh()
-    total, rest = product(dims), product(others)
-    if isinstance(total, int) and isinstance(rest, int) and (rest == 0 or total % rest):
-        if rest:
-            ctx.problem(f"cannot reshape {text(dims)}: {total} elements by {rest}")
-        return ctx.fresh()
+    left, right = _without_common(dims, others)
+    total, rest = product(left), product(right)
     found = exact_div(total, rest)
     if found is not None:
         return found
-    return floordiv(total, rest) if isinstance(rest, int) else ctx.fresh()
+    if isinstance(total, int) and isinstance(rest, int):
+        if rest:
+            ctx.problem(f"cannot reshape {text(dims)}: {total} elements by {rest}")
+        return ctx.fresh()
+    return floordiv(total, rest) if isinstance(rest, int) and rest else ctx.fresh()
+
+
+def _without_common(dims: Dims, others: list[Dim]) -> tuple[list[Dim], list[Dim]]:
+    """Both lists without the sizes that are in both: shorter products."""
+    left, right = list(dims), []
+    for other in others:
+        if other in left and other != 0:
+            left.remove(other)
+        else:
+            right.append(other)
+    return left, right
 
 
 def flatten(ctx: NodeContext) -> None:

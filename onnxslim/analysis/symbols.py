@@ -7,11 +7,22 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from onnxslim.analysis.dims import Dim, add, broadcast, floordiv, from_poly, maximum, mul, to_poly
+from onnxslim.analysis.dims import (
+    Dim,
+    add,
+    broadcast,
+    floordiv,
+    from_poly,
+    maximum,
+    mul,
+    to_poly,
+    truncdiv,
+)
 from onnxslim.analysis.polynomial import FUNCTIONS, OPAQUE, Poly, atom, structure
 
 _FRESH = re.compile(r"_d(\d+)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+_NO_NAME = re.compile(r"[\W\d_]*|none|null|unk|unknown|dynamic|any", re.ASCII | re.IGNORECASE)
 
 
 def symbols(dim: Dim) -> tuple[str, ...]:
@@ -58,6 +69,8 @@ def _substitute_atom(name: str, bindings: Mapping[str, Dim]) -> Dim:
         if isinstance(values[1], int) and values[1] == 0:
             raise ValueError(f"{name} divides by zero")
         return floordiv(values[0], values[1])
+    if function == "truncdiv" and isinstance(values[1], int):
+        return truncdiv(values[0], values[1])
     if function == "max":
         return maximum(values[0], values[1])
     result = values[0]
@@ -87,7 +100,7 @@ class Symbols:
 
     def __init__(self, declared: Iterable[str | None] = ()) -> None:
         """Reserve the names in ``declared`` (the ``dim_param`` of the graph's inputs)."""
-        names = [name for name in declared if name]
+        names = [name for name in declared if name and not _NO_NAME.fullmatch(name)]
         self._safe = {name: name for name in names if _is_safe(name)}
         self._taken = set(self._safe)
         fresh = [int(m[1]) for name in self._taken if (m := _FRESH.fullmatch(name))]
@@ -105,8 +118,11 @@ class Symbols:
         return ir.SymbolicDim(f"_d{self._next - 1}")
 
     def declared(self, name: str | None) -> ir.SymbolicDim:
-        """The symbol of a declared name: one name, one symbol; no name, a fresh one."""
-        if not name or name.lstrip("-").isdigit():
+        """The symbol of a declared name: one name, one symbol; no name, a fresh one.
+
+        Exporters also write ``?``, ``-1`` or ``None`` for "no name", several times per model.
+        """
+        if not name or _NO_NAME.fullmatch(name):
             return self.fresh()
         safe = self._safe.get(name)
         if safe is None:

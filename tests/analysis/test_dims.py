@@ -37,6 +37,9 @@ def text(dim: Dim | None) -> str:
         (d.ceildiv(N, 4), "floordiv(N + 3, 4)"),
         (d.floordiv(d.product((N, M, 6)), d.mul(N, 3)), "2*M"),
         (d.floordiv(N, M), "floordiv(N, M)"),
+        (d.truncdiv(d.add(N, 1), 2), "floordiv(N + 1, 2)"),
+        (d.truncdiv(d.sub(N, 1), 2), "truncdiv(N - 1, 2)"),
+        (d.truncdiv(-5, 2), "-2"),
         (d.modulo(d.mul(N, 6), 3), "0"),
         (d.modulo(7, 3), "1"),
         (d.maximum(d.sub(N, 1), 0), "max(N - 1, 0)"),
@@ -149,6 +152,7 @@ _EXACT: Mapping[str, Callable[[int, int], int]] = {
 _BY_NUMBER: Mapping[str, Callable[[int, int], int]] = {
     "floordiv": lambda x, y: x // y,
     "ceildiv": lambda x, y: -(-x // y),
+    "truncdiv": lambda x, y: int(x / y),
     "modulo": lambda x, y: x % y,
 }
 
@@ -165,7 +169,7 @@ def _combine(name: str, a: Pair, b: Pair) -> Pair:
     return getattr(d, name)(a[0], right), expected
 
 
-names = st.sampled_from("add sub mul maximum minimum floordiv ceildiv modulo".split())
+names = st.sampled_from("add sub mul maximum minimum floordiv ceildiv truncdiv modulo".split())
 expressions = st.recursive(
     leaves, lambda inner: st.builds(_combine, names, inner, inner), max_leaves=8
 )
@@ -217,7 +221,7 @@ def test_text_is_read_back(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", ["p2o.DynamicDimension.0", "N+1", "1st", "a b", "-", "ü", "x" * 200, "max", "_hash_1"]
+    "odd", ["p2o.DynamicDimension.0", "N+1", "1st", "a b", "öüx", "x" * 200, "max", "_hash_1"]
 )
 def test_odd_names_become_safe_and_stay_apart(odd: str) -> None:
     source = Symbols([odd, "N", "N_1"])
@@ -230,10 +234,11 @@ def test_odd_names_become_safe_and_stay_apart(odd: str) -> None:
 
 def test_unnamed_sizes_are_all_different() -> None:
     source = Symbols(["_d4", None, "", "-1"])
-    found = [source.declared(name) for name in (None, "", "-1")] + [source.fresh()]
-    assert len({f.value for f in found} | {"_d4"}) == 5
-    assert source.is_younger(d.add(found[3], 1), source.mark - 1)
-    assert not source.is_younger(found[3], source.mark)
+    unnamed = (None, "", "-1", "?", "?", "None", "None", "unknown", "_")
+    found = [source.declared(name) for name in unnamed] + [source.fresh()]
+    assert len({f.value for f in found} | {"_d4"}) == len(unnamed) + 2
+    assert source.is_younger(d.add(found[-1], 1), source.mark - 1)
+    assert not source.is_younger(found[-1], source.mark)
 
 
 def test_two_odd_names_with_one_safe_form() -> None:

@@ -109,6 +109,10 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("y = ConvTranspose<output_shape=[9,10]>(x, w)", X, "float[N,5,9,10]", {"w": f(4, 5, 3, 3)}),
     ("y, i = MaxPool<kernel_shape=[3,3], strides=[2,2]>(x)", X, "float[N,4,3,3]", {}),
     ("y = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x)", X, "float[N,4,4,4]", {}),
+    ("y = MaxPool<kernel_shape=[2,3], strides=[2,1]>(x)", "float[N,4,H,8] x",
+     "float[N,4,truncdiv(H - 2, 2) + 1,6]", {}),
+    ("y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)", "float[N,4,H,8] x",
+     "float[N,4,floordiv(H + 1, 2),4]", {}),
     # runtimes disagree whether a last window behind the data counts
     ("y = MaxPool<kernel_shape=[1,1], strides=[3,3], pads=[0,0,2,2], ceil_mode=1>(x)",
      "float[1,1,8,9] x", "float[1,1,4,_d0]", {}),

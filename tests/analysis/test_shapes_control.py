@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -75,8 +78,6 @@ def test_what_a_loop_may_change_is_unknown(body: str, expected: tuple[str, str])
     model = parse(_loop(body, "y, z"), "float[N,4] x", m=5, go=_true())
     infer_shapes(model)
     found = {v.name: v for v in model.graph[0].outputs}
-    import re
-
     got = [re.sub(r"_d\d+", "?", shape(found[n])) for n in "yz"]
     assert got == [re.sub(r"_d\d+", "?", e) for e in expected]
     names = [
@@ -86,9 +87,7 @@ def test_what_a_loop_may_change_is_unknown(body: str, expected: tuple[str, str])
     assert len(set(fresh)) == len(fresh)
 
 
-def _true() -> object:
-    import numpy as np
-
+def _true() -> np.ndarray[tuple[()], np.dtype[np.bool_]]:
     return np.array(True)
 
 
