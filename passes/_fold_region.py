@@ -117,7 +117,7 @@ class Region:
                 refusal = "a graph output must be written by a node"
             elif growth > 0:
                 room = small // 8 if node.op_type == "ConstantOfShape" else small
-                if growth - self._freed(node) > room:
+                if growth > room and growth - self._freed(node) > room:
                     refusal = "the result would make the file larger"
             if refusal is not None:
                 del self.order[node]

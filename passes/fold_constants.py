@@ -21,7 +21,7 @@ from onnxslim.analysis.values import VALUES
 from onnxslim.graph import edit
 from onnxslim.passes._evaluate import evaluate
 from onnxslim.passes._evaluate_worker import Batch
-from onnxslim.passes._facts import drop_unread, refresh
+from onnxslim.passes._facts import drop_unread, refresh, tensor_bytes
 from onnxslim.passes._fold_region import Region
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
@@ -178,8 +178,18 @@ def _write(node: ir.Node, run: _Run, ctx: PassContext) -> bool:
     for value in list(node.outputs):
         array = run.arrays.get(value)
         if array is not None and value.uses():
+            readers = [use.node for use in value.uses()]
             written |= _become_constant(node, value, array, ctx)
+            refresh(reader for reader in readers if _has_unknowns(reader))
     return written
+
+
+def _has_unknowns(node: ir.Node) -> bool:
+    """True when inference may learn something from the content of a new constant."""
+    return any(
+        tensor_bytes(v) is None or (v.dtype in _INTEGERS and VALUES not in v.meta)
+        for v in node.outputs
+    )
 
 
 def _become_constant(
@@ -189,13 +199,12 @@ def _become_constant(
     graph = node.graph
     if value.is_graph_output() or not isinstance(graph, ir.Graph):
         return False
-    readers, above = [use.node for use in value.uses()], list(node.predecessors())
+    above = list(node.predecessors())
     constant = ctx.constant(graph, value.name, array)
     name = value.name
     ctx.bypass(node, constant, node.outputs.index(value))
-    value.name = None
+    value.name = None if node.graph is None else ctx.names.value(name or "value")
     constant.name = name
     if node.graph is None:
         drop_unread(above, ctx)
-    refresh(readers)
     return True
