@@ -26,13 +26,13 @@ _TYPE = re.compile(r"^(\w+)(?:\[(.*)\])?$")
 def net(
     body: str,
     *,
-    opset: int = 17,
-    ir_version: int | None = None,
-    outputs: Mapping[str, str] | Iterable[str] | None = None,
-    overridable: Iterable[str] = (),
-    functions: str = "",
-    dtype: str = "float",
-    domains: Mapping[str, int] | None = None,
+    opset: Any = 17,
+    ir_version: Any = None,
+    outputs: Any = None,
+    overridable: Any = (),
+    functions: Any = "",
+    dtype: Any = "float",
+    domains: Any = None,
     **given: Given,
 ) -> onnx.ModelProto:
     """A model around nodes in ONNX text.
@@ -43,7 +43,8 @@ def net(
     become the outputs. Random weights depend on their name and shape only; ``var`` is positive.
 
     Args:
-        body: Nodes, as ``onnx.parser`` reads them.
+        body: Nodes, as ``onnx.parser`` reads them. (The options are of type Any so that
+            ``**{"w": [1]}`` can be given.)
         opset: Version of the standard operators.
         ir_version: By default the one of the opset's time, at least 4.
         outputs: Names, or names to types (``int64[N,3]``), when not what shape inference finds.
