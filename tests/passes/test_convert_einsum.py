@@ -28,7 +28,7 @@ AB, BA = "y = MatMul(x, w)", "y = MatMul(w, x)"
         ("bhij,hjk->bhik", "float[B,2,S,5]", (2, 5, 4), AB),
         ("ij,bjk->bik", "float[S,5]", (2, 5, 4), AB),
         ("...ij,jk->...ik", "float[B,C,S,5]", (5, 4), AB),
-        ("...ij,...jk->...ik", "float[2,3,S,5]", (3, 5, 4), AB),
+        ("...ij,...jk->...ik", "float[2,3,S,5]", (2, 3, 5, 4), AB),
         ("...j,jk->...k", "float[B,S,5]", (5, 4), AB),
         ("bi,ij->bj", "float[B,5]", (5, 4), AB),
         ("i,ij->j", "float[5]", (5, 4), AB),
