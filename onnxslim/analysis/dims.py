@@ -215,8 +215,26 @@ def broadcast(a: Dim, b: Dim) -> Dim | None:
     for one in (a, b):
         if isinstance(one, int) or known_at_least(one, 2):
             return one
+    for one, other in ((a, b), (b, a)):
+        if _is_capped(one, other):
+            return other
     args = sorted({*_broadcast_args(to_poly(a)), *_broadcast_args(to_poly(b))})
     return from_poly(atom(call("broadcast", args)))
+
+
+def _is_capped(a: Dim, b: Dim) -> bool:
+    """True when ``a`` is ``min(b, k)`` with a number k of 2 or more.
+
+    They fit only when equal then: a capped size is neither 1 nor ``b``.
+    """
+    difference = plus(to_poly(b), to_poly(a), -1)
+    if len(difference) != 1 or difference[0][1] != 1 or len(difference[0][0]) != 1:
+        return False
+    function, args = structure(difference[0][0][0])
+    if function != "max":
+        return False
+    cap = as_int(plus(to_poly(b), args[0], -1))
+    return cap is not None and cap >= 2
 
 
 def _broadcast_args(p: Poly) -> tuple[Poly, ...]:

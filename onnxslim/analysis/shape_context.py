@@ -32,6 +32,12 @@ class Engine(Protocol):
     def problem(self, node: ir.Node, text: str) -> None:
         """Record that ``node`` certainly cannot run."""
 
+    forced: dict[ir.Node, int]
+    """``If`` nodes whose branch follows from what comes after them."""
+
+    open_branches: bool
+    """Some ``If`` has branches of different ranks and an unknown condition."""
+
     def infer_body(self, graph: ir.Graph, inputs: Sequence[BodyInput]) -> None:
         """Infer a subgraph whose inputs have these types and dimensions."""
 

@@ -30,14 +30,12 @@ def if_(ctx: NodeContext) -> None:
     if then is None or other is None:
         ctx.problem("a branch is missing")
         return
-    mark = ctx.engine.mark
     for graph in (then, other):
         ctx.engine.infer_body(graph, ())
         if len(graph.outputs) != len(ctx.outputs):
             ctx.problem(f"a branch has {len(graph.outputs)} outputs, not {len(ctx.outputs)}")
             return
-    condition = ctx.elements(0)
-    taken = condition[0] if condition and len(condition) == 1 else None
+    taken = _condition(ctx)
     for index, out in enumerate(ctx.outputs):
         a, b = then.outputs[index], other.outputs[index]
         if isinstance(taken, int):
@@ -46,8 +44,24 @@ def if_(ctx: NodeContext) -> None:
             _keep(out, known_values(chosen))
             continue
         out.type = a.type if a.type == b.type else None
-        out.shape = _agreed(ctx, a, b, mark)
+        out.shape = _agreed(ctx, a, b)
+        if out.shape is None and a.shape is not None and b.shape is not None:
+            ctx.engine.open_branches = True
         _keep(out, _agreed_values(known_values(a), known_values(b)))
+
+
+def _condition(ctx: NodeContext) -> Dim | None:
+    """1 or 0 when one branch is taken in every run that succeeds."""
+    found = ctx.elements(0)
+    if found and len(found) == 1 and found[0] is not None:
+        return found[0]
+    forced = ctx.engine.forced.get(ctx.node)
+    value = ctx.value(0)
+    producer = None if value is None else value.producer()
+    if forced is not None and value is not None and producer is not None:
+        if producer.graph is ctx.node.graph:  # elsewhere the If may not be run at all
+            value.meta[VALUES] = (forced,)
+    return forced
 
 
 def _keep(out: ir.Value, values: Elements | None) -> None:
@@ -64,7 +78,7 @@ def _agreed_values(a: Elements | None, b: Elements | None) -> Elements | None:
     )
 
 
-def _agreed(ctx: NodeContext, a: ir.Value, b: ir.Value, mark: int) -> ir.Shape | None:
+def _agreed(ctx: NodeContext, a: ir.Value, b: ir.Value) -> ir.Shape | None:
     if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
         return None
     pairs = zip(a.shape.dims, b.shape.dims, strict=True)

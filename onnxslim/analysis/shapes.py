@@ -24,6 +24,7 @@ from onnxslim.analysis import (
     shape_rules_reduction,
     shape_rules_sequence,
 )
+from onnxslim.analysis.branches import forced_branches
 from onnxslim.analysis.dims import Dim, known_equal
 from onnxslim.analysis.shape_context import (
     VALUES,
@@ -42,6 +43,7 @@ from onnxslim.graph.edit import subgraphs
 __all__ = ["RULES", "infer_node", "infer_shapes", "known_values"]
 
 _STATE = "onnxslim.shapes"
+MAX_ROUNDS = 4
 MAX_DEPTH = 64
 """Subgraphs nested deeper are left without shapes: inference is recursive there."""
 
@@ -88,6 +90,13 @@ def infer_shapes(
     engine.attach(worker, problems)
     engine.inputs(model.graph)
     engine.graph(model.graph)
+    for _ in range(MAX_ROUNDS if engine.open_branches else 0):
+        forced = forced_branches(model.graph)
+        if not forced:
+            break
+        engine.forced.update(forced)
+        engine.attach(worker, None)  # problems were found in the first round
+        engine.graph(model.graph)
     engine.attach(None, None)
 
 
@@ -118,6 +127,8 @@ class _Inference:
         self.opset = self.opsets.get("", self.opsets.get("ai.onnx", 1))
         self.symbols = symbols
         self.depth = 0
+        self.forced: dict[ir.Node, int] = {}
+        self.open_branches = False
         self._problems: list[str] | None = None
         self._fallback: Fallback | None = None
 

@@ -231,7 +231,7 @@ def known_share(model: ir.Model) -> float:
 
 
 UNDECIDABLE = {"silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_half.onnx"}
-"""A branch taken for one chunk length only has another rank than the other one."""
+"""Some of their ``If`` nodes are read only by a branch of another one that is never taken."""
 
 
 @pytest.mark.corpus
