@@ -28,6 +28,8 @@ CLEAN = (
     "eliminate-zero-state",
     "eliminate-expand",
     "fold-shape",
+    "fuse-shape",
+    "fold-subgraph",
     "eliminate-transpose",
     "fuse-transpose",
     "fuse-reshape",
