@@ -42,15 +42,8 @@ from onnxslim.verify.structure import verify_structure
 if TYPE_CHECKING:
     from onnxslim.runtime.worker import Session, Worker
 
-__all__ = [
-    "assert_close",
-    "assert_equal",
-    "assert_pass",
-    "difference",
-    "model_bytes",
-    "node_lines",
-    "shared_worker",
-]
+__all__ = ["assert_close", "assert_equal", "assert_pass", "difference", "model_bytes"]
+__all__ += ["node_lines", "shared_worker"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feeds = Callable[[int], Mapping[str, Array]]

@@ -6,6 +6,7 @@ a binary search over the runs of passes: as many verifications as the logarithm 
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,10 +41,11 @@ class Culprit:
         """Write the model from before the pass; returns how to run the pass on it again."""
         assert self.model is not None
         folder = target.parent if target is not None else Path(tempfile.gettempdir())
-        stem = target.stem if target is not None else Path(label).stem
+        stem = target.stem if target is not None else Path(label).stem.replace(" ", "-")
         path = folder / f"{stem}.before-{self.spec.split('{')[0]}.onnx"
         save(self.model, path)
-        return f"replay with: onnxslim optimize {path} --recipe none -p '{self.spec}' -o out.onnx"
+        command = ["onnxslim", "optimize", str(path), "--recipe", "none", "-p", self.spec]
+        return f"replay with: {shlex.join([*command, '-o', 'out.onnx'])}"
 
 
 def blame(

@@ -378,11 +378,9 @@ class _Queue:
 
 
 def _few_readers(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
-    """Readers of values with at most a few: a hub's would make the work quadratic, and losing one
-    of many readers enables no rewrite."""
+    """Readers of values that have at most four: losing one of many readers enables no rewrite."""
     for value in values:
-        uses = value.uses()
-        if len(uses) <= 4:
+        if len(uses := value.uses()) <= 4:
             yield from (use.node for use in uses)
 
 
