@@ -12,7 +12,16 @@ __distribution__ = "onnxslim-toolkit"
 _checkout.install()
 _lazy_sympy.install()
 
-_API = ("Result", "load", "optimize", "save", "validate")
+_API = (
+    "InterfaceEdits",
+    "Result",
+    "RunOptions",
+    "load",
+    "optimize",
+    "save",
+    "slim",
+    "validate",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from onnxslim.api.optimizing import optimize
 from onnxslim.api.options import RunOptions
 from onnxslim.api.results import Result
+from onnxslim.api.slim import slim
 from onnxslim.api.sources import load, save
 from onnxslim.api.validating import validate
+from onnxslim.graph.interface import InterfaceEdits
 
-__all__ = ["Result", "RunOptions", "load", "optimize", "save", "validate"]
+__all__ = [
+    "InterfaceEdits",
+    "Result",
+    "RunOptions",
+    "load",
+    "optimize",
+    "save",
+    "slim",
+    "validate",
+]

@@ -22,6 +22,8 @@ from onnxslim.api.results import Result
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import PassError, UnsupportedModelError, VerificationError
+from onnxslim.graph.interface import InterfaceEdits, apply_edits, redeclare_outputs
+from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import Staged, check_target, stage
 from onnxslim.graph.signature import signature
 from onnxslim.pipeline.base import Pass
@@ -49,6 +51,7 @@ def optimize(
     *,
     passes: Sequence[str | Pass] = (),
     skip: Sequence[str] = (),
+    edits: InterfaceEdits | None = None,
     output: str | os.PathLike[str] | None = None,
     options: RunOptions | None = None,
     verify: bool = True,
@@ -64,6 +67,7 @@ def optimize(
         recipe: Name of a recipe, a ``.toml`` file, or a :class:`Recipe`.
         passes: Passes to run after the recipe, as values or text (``fold-constants{...}``).
         skip: Names of passes to leave out.
+        edits: Asked-for changes of the interface, made and checked before the recipe.
         output: File to write; None gives only the model.
         options: How the models are run for the verification.
         verify: Compare the result with the original in ONNX Runtime before anything is written.
@@ -88,7 +92,8 @@ def optimize(
     with ExitStack() as stack:
         worker = stack.enter_context(Worker())
         worker.start()
-        job = _Job(model, chosen, worker, options, allow_external_dir, on_step or _silent)
+        asked = edits or InterfaceEdits()
+        job = _Job(model, chosen, worker, options, asked, allow_external_dir, on_step or _silent)
         job.open(stack, verify)
         job.rewrite(target)
         result = job.finish(target, stack)
@@ -119,6 +124,7 @@ class _Job:
     recipe: Recipe
     worker: Worker
     options: RunOptions
+    edits: InterfaceEdits
     allow_external_dir: str | None
     on_step: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
@@ -126,17 +132,37 @@ class _Job:
     def open(self, stack: ExitStack, verify: bool) -> None:
         """Read the model, refuse an invalid one, and let the child run it meanwhile."""
         self.on_step("reading")
-        self.model = self._load()
+        self.model = open_model(self.source, allow_external_dir=self.allow_external_dir)
         self.size = signature(self.model).bytes
         problems = verify_structure(self.model)
         if problems:
             raise UnsupportedModelError(f"{self._label()} is not a valid model: {problems[0]}")
         infer_shapes(self.model, worker=self.worker)
-        self.verifier = self._verifier(stack) if verify else None
         self.before = summarize(self.model, self.size)
+        self.done = self._edit(self.model)
+        self.verifier = self._verifier(stack) if verify else None
+        if self.edits.opset is not None:
+            self.done.append(convert(self.model, self.edits.opset))
 
     def _load(self) -> ir.Model:
-        return open_model(self.source, allow_external_dir=self.allow_external_dir)
+        """The model as the recipe found it, afresh."""
+        model = open_model(self.source, allow_external_dir=self.allow_external_dir)
+        if self.edits:
+            infer_shapes(model)
+            self._edit(model)
+            if self.edits.opset is not None:
+                convert(model, self.edits.opset)
+        return model
+
+    def _edit(self, model: ir.Model) -> list[str]:
+        """Asked-for edits that the reference of the verification has, too; a line each."""
+        if not self.edits.shape_edits:
+            return []
+        done = apply_edits(model, self.edits)
+        infer_shapes(model)
+        if self.edits.fix_shapes:
+            redeclare_outputs(model)
+        return done
 
     def _label(self) -> str:
         return str(path_of(self.source) or "the model")
@@ -149,7 +175,7 @@ class _Job:
                 "use --no-verify to rewrite it all the same"
             )
         path = path_of(self.source)
-        if path is None or signature(self.model).rewritten:
+        if path is None or self.edits.shape_edits or signature(self.model).rewritten:
             path = stack.enter_context(stage(self.model)).model_path
         specs = specs_of(self.model)
         description = self.options.describe(specs, output_names(self.model))
@@ -238,6 +264,7 @@ class _Job:
             ],
             verification=verification,
             warnings=warnings,
+            edits=self.done,
             input=None if path is None else str(path),
         )
 
@@ -258,6 +285,14 @@ class _Job:
         assert self.verifier is not None
         with stage(model) as staged:
             return self.verifier.verify(staged.model_path, model).ok is not False
+
+
+def convert(model: ir.Model, version: int) -> str:
+    """Raise the opset in place; returns the line that says so."""
+    before = model.graph.opset_imports.get("", 1)
+    raise_opset(model, version)
+    infer_shapes(model)
+    return f"opset raised from {before} to {version}"
 
 
 def verification_warnings(verification: Verification) -> list[str]:

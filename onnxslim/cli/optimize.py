@@ -30,6 +30,23 @@ def command(
     save_recipe: Annotated[
         Path | None, typer.Option("--save-recipe", metavar="FILE", help="Write what was run.")
     ] = None,
+    fix_shape: Annotated[
+        list[str] | None,
+        typer.Option("--fix-shape", metavar="NAME=1,3,224,224", help="Write this shape into OUT."),
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", metavar="NAME,...", help="Cut the graph to these.")
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option("--outputs", metavar="NAME,...", help="Cut the graph to these.")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", metavar="N", help="Raise the opset before the recipe.")
+    ] = None,
+    rename_dims: Annotated[
+        list[str] | None,
+        typer.Option("--rename-dims", metavar="OLD=NEW", help="Rename a dynamic dimension."),
+    ] = None,
     provider: common.Provider = "cpu",
     data: common.Data = None,
     samples: common.Samples = None,
@@ -64,11 +81,15 @@ def command(
         image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
         mean=mean, std=std, layout=layout,
     )  # fmt: skip
+    edits = api.InterfaceEdits(
+        fix_shapes=tuple(fix_shape or ()), inputs=_names(inputs), outputs=_names(outputs),
+        rename_dims=tuple(rename_dims or ()), opset=opset,
+    )  # fmt: skip
     with progress(str(model), show=not (json or quiet)) as update:
         try:
             result = api.optimize(
                 model, recipe, output=output, passes=tuple(add or ()), skip=tuple(skip or ()),
-                save_recipe=save_recipe, options=options, verify=not no_verify, force=force,
+                edits=edits, save_recipe=save_recipe, options=options, verify=not no_verify, force=force,
                 allow_external_dir=allow_external_dir, on_step=update,
             )  # fmt: skip
         except VerificationError as error:
@@ -81,6 +102,10 @@ def command(
     elif not quiet:
         show(result)
     return 0
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
 def show(result: Result) -> None:
