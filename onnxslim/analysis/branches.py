@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
+from onnxslim.analysis.shape_context import known_values
 from onnxslim.graph.edit import attr, get_input, ints, is_op, subgraphs
 
 Ranks = frozenset[int]
+Graphs = tuple[ir.Graph, ...]
 
 _DEMANDS: Mapping[str, Mapping[int, int]] = {
     "RNN": {0: 3, 5: 3},
@@ -33,21 +35,32 @@ def forced_branches(graph: ir.Graph) -> dict[ir.Node, int]:
     """``If`` nodes of ``graph`` and below whose condition has one value in every good run.
 
     Args:
-        graph: With inferred shapes. A demand counts for the nodes of its own graph only: nodes of
-            another one may not be run.
+        graph: With inferred shapes. A demand counts for its own graph, and for the outer ones when
+            its graph is a branch that is certainly taken: nodes of another one may not be run.
 
     Returns:
         1 for the then branch, 0 for the else branch.
     """
     found: dict[ir.Node, int] = {}
-    stack = [graph]
+    stack: list[tuple[ir.Graph, Graphs]] = [(graph, (graph,))]
     while stack:
-        current = stack.pop()
+        current, run_too = stack.pop()
         for node in current:
-            stack.extend(subgraphs(node))
+            stack.extend(_bodies(node, run_too))
             for value, rank in _demands(node):
-                _require(node, value, rank, found)
+                _require(value, rank, list(run_too), found)
     return found
+
+
+def _bodies(node: ir.Node, run_too: Graphs) -> Iterator[tuple[ir.Graph, Graphs]]:
+    """Graphs below a node, each with the graphs that are run whenever it is."""
+    taken = known_values(get_input(node, 0)) if is_op(node, "If") else None
+    if taken is None or taken == (None,) or len(taken) != 1:
+        yield from ((graph, (graph,)) for graph in subgraphs(node))
+        return
+    graph = attr(node, "then_branch" if taken[0] else "else_branch")
+    if graph is not None:
+        yield graph, (*run_too, graph)
 
 
 def _demands(node: ir.Node) -> Iterator[tuple[ir.Value, int]]:
@@ -58,9 +71,13 @@ def _demands(node: ir.Node) -> Iterator[tuple[ir.Value, int]]:
             yield value, rank
 
 
-def _require(reader: ir.Node, value: ir.Value | None, rank: int, found: dict[ir.Node, int]) -> None:
-    """Follow the demand that ``value`` has ``rank`` to the ``If`` nodes that decide it."""
-    graphs = [reader.graph]  # those whose nodes are run whenever the demanding node is
+def _require(
+    value: ir.Value | None, rank: int, graphs: list[ir.Graph], found: dict[ir.Node, int]
+) -> None:
+    """Follow the demand that ``value`` has ``rank`` to the ``If`` nodes that decide it.
+
+    ``graphs`` are those whose nodes are all run when the demand is made.
+    """
     for _ in range(MAX_STEPS):
         node = None if value is None else value.producer()
         if value is None or node is None or value.shape is not None:

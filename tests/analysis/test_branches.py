@@ -66,3 +66,15 @@ def test_a_demand_inside_a_branch_decides_an_if_of_that_branch() -> None:
     """
     found, _ = infer(body, X + ", bool c2", **LAST)
     assert shape(found["q"]) == "float[N,4]" and content(found["c"]) == ["1"]
+
+
+@pytest.mark.parametrize(("taken", "expected"), [(1, "float[N,4]"), (0, "float?")])
+def test_a_demand_inside_a_branch_that_is_certainly_taken(taken: int, expected: str) -> None:
+    body = """
+        c2 = Cast<to=9>(t)
+        y = If(c2) <then_branch = o () => (float[A] a3)
+              { u = Unsqueeze(q, zero)  a3, h, i = LSTM<hidden_size=2>(u, w, r) },
+                    else_branch = e3 () => (float[B] b3) { b3 = Relu(x) }>
+    """
+    found, _ = infer(SQUEEZE + body, X, t=taken, **LAST)
+    assert shape(found["q"]) == expected
