@@ -61,7 +61,8 @@ def test_a_graph_output() -> None:
 def test_across_a_subgraph_border() -> None:
     body = (
         f"a = {NHWC}(x)  y = If(c) <then_branch = t () => (float[2,4,8,8] r) {{ r = {NCHW}(a) }},"
-        f" else_branch = e () => (float[2,4,8,8] q) {{ f = {NHWC}(x)  g = {NCHW}(f)  q = Relu(g) }}>"
+        f" else_branch = e () => (float[2,4,8,8] q) {{"
+        f" f = {NHWC}(x)  g = {NCHW}(f)  q = Relu(g) }}>"
     )
     model = net(body, c="bool", outputs={"y": "float[2,4,8,8]"})
     assert_pass(

@@ -162,7 +162,8 @@ def test_inside_a_subgraph_and_across_its_border() -> None:
 
 def test_a_long_chain_becomes_one() -> None:
     model = net(
-        "a = Flatten(x)  b = Unsqueeze(a, k)  d = Reshape(b, s)  e = Squeeze(d, k)  y = Reshape(e, t)",
+        "a = Flatten(x)  b = Unsqueeze(a, k)  d = Reshape(b, s)"
+        "  e = Squeeze(d, k)  y = Reshape(e, t)",
         x="float[N,3,4]",
         k=[1],
         s=[-1, 1, 2, 6],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
 from onnxslim.passes._slices import Range, compose
 from onnxslim.pipeline.registry import get_pass
-from onnxslim.testing import assert_pass
+from onnxslim.testing import assert_pass, shared_worker
 from tests.nets import net
 
 PASS = get_pass("fuse-slice")()
@@ -17,7 +19,9 @@ MAX = np.iinfo(np.int64).max
 MIN = np.iinfo(np.int64).min
 
 
-def two(x: str, first: tuple[int, ...], second: tuple[int, ...], opset: int = 17):  # type: ignore[no-untyped-def]
+def two(
+    x: str, first: tuple[int, ...], second: tuple[int, ...], opset: int = 17
+) -> onnx.ModelProto:
     """Slice of a Slice; each is start, end, axis and maybe a step."""
     given, calls = {}, []
     for name, item in (("p", first), ("q", second)):
@@ -77,17 +81,11 @@ def test_every_small_composition() -> None:
                     assert list(found) == list(x), (first, second, size, both)
 
 
-def _dim():  # type: ignore[no-untyped-def]
-    import onnx_ir as ir
-
+def _dim() -> ir.SymbolicDim:
     return ir.SymbolicDim("N")
 
 
 def test_resolve_is_what_the_runtime_does() -> None:
-    import onnx
-
-    from onnxslim.testing import shared_worker
-
     model = net(
         "y = Slice(x, s, e, a, t)",
         x="float[N]",
@@ -97,10 +95,11 @@ def test_resolve_is_what_the_runtime_does() -> None:
         t="int64[1]",
         outputs={"y": "float[M]"},
     )
-    assert isinstance(model, onnx.ModelProto)
     marks, steps = (-6, -2, 0, 1, 4, 9, MAX, MIN), (1, 3, -1, -2)
     with shared_worker().session(model.SerializeToString()) as session:
         for start, end, step in itertools.product(marks, marks, steps):
+            if step < 0 and end == MAX:  # never read, see read_slice
+                continue
             feed = {"x": np.arange(5, dtype=np.float32)}
             feed |= {n: np.array([i]) for n, i in (("s", start), ("e", end), ("t", step))}
             found = session.run(feed)["y"].astype(int).tolist()
@@ -127,6 +126,10 @@ def test_a_second_reader_keeps_both() -> None:
     assert "else reads" in assert_pass(PASS, model, None).skipped[0][1]
     model = net("a = Slice(x, s, e)  y = Slice(a, s, e)", s=[0], e=[1], outputs=["a", "y"])
     assert_pass(PASS, model, None)
+
+
+def test_backwards_to_int_max_means_different_things_to_different_runtimes() -> None:
+    assert_pass(PASS, two("float[12]", (-1, MAX, 0, -1), (2, 9, 0)), None)
 
 
 def test_limits_that_are_fed() -> None:
@@ -204,11 +207,10 @@ def test_a_slice_that_others_read_is_no_gather() -> None:
 
 def test_inside_a_subgraph() -> None:
     body = (
-        "y = If(c) <then_branch = t () => (float[2,4,8,8] r) { a = Slice(x, s, e)  r = Slice(a, s, e) },"
-        " else_branch = f () => (float[2,4,8,8] q) { q = Relu(x) }>"
+        "y = If(c) <then_branch = t () => (float[2,4] r) { a = Slice(x, s, e)  r = Slice(a, s, e) },"
+        " else_branch = f () => (float[9,4] q) { q = Relu(x) }>"
     )
-    model = net(body, x="float[9,4,8,8]", c="bool", s=[1], e=[4], outputs={"y": "float[A,4,8,8]"})
-    lines = [
-        "y = If(c) else_branch={q = Relu(x)} then_branch={r = Slice(x, starts_s1, ends_s1, axes_s1)}"
-    ]
+    model = net(body, x="float[9,4]", c="bool", s=[1], e=[4], outputs={"y": "float[A,4]"})
+    branch = "{r = Slice(x, starts_s1, ends_s1, axes_s1)}"
+    lines = [f"y = If(c) else_branch={{q = Relu(x)}} then_branch={branch}"]
     assert_pass(PASS, model, lines)

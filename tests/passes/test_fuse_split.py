@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 from onnxslim.pipeline.registry import get_pass
@@ -11,8 +12,10 @@ from tests.nets import net
 PASS = get_pass("fuse-split")()
 
 
-def slices(*cuts: tuple[int, int], axis: int = 1, x: str = "float[N,6,4]", opset: int = 17):  # type: ignore[no-untyped-def]
-    given: dict[str, object] = {"k": [axis]} if opset >= 10 else {}
+def slices(
+    *cuts: tuple[int, int], axis: int = 1, x: str = "float[N,6,4]", opset: int = 17
+) -> onnx.ModelProto:
+    given: dict[str, list[int]] = {"k": [axis]} if opset >= 10 else {}
     body = ""
     for i, (start, end) in enumerate(cuts):
         if opset < 10:
@@ -25,9 +28,7 @@ def slices(*cuts: tuple[int, int], axis: int = 1, x: str = "float[N,6,4]", opset
 
 
 def test_slices_become_a_split() -> None:
-    lines = ["y_0, y_1 = Split(x, split_s1) axis=1", "y0 = Relu(y_0)", "y1 = Relu(y_1)"]
-    ctx = assert_pass(PASS, slices((0, 2), (2, 9)), lines_of(2))
-    assert not ctx.skipped and lines
+    assert_pass(PASS, slices((0, 2), (2, 9)), lines_of(2))
     assert_pass(PASS, slices((0, 2), (2, -1), (-1, 9)), lines_of(3))
     assert_pass(PASS, slices((0, 2), (2, 9), axis=-2), lines_of(2))
 
@@ -69,7 +70,8 @@ def test_parts_that_are_graph_outputs_keep_their_names() -> None:
 
 @pytest.mark.parametrize("opset", [12, 17, 18])
 def test_nested(opset: int) -> None:
-    body = "a, b = Split<axis = 1>(x)  d, e = Split<axis = -3>(b)  y = Relu(a)  z = Relu(d)  w = Relu(e)"
+    body = "a, b = Split<axis = 1>(x)  d, e = Split<axis = -3>(b)"
+    body += "  y = Relu(a)  z = Relu(d)  w = Relu(e)"
     if opset >= 18:
         body = body.replace("axis = 1>", "axis = 1, num_outputs = 2>").replace(
             "axis = -3>", "axis = -3, num_outputs = 2>"

@@ -107,7 +107,8 @@ def test_a_second_reader_in_the_middle() -> None:
 
 def test_a_graph_output_keeps_its_node() -> None:
     model = net(
-        f"a = Squeeze(x, k2)  b = {T('a', 0, 2, 1)}  d = Unsqueeze(b, k1)  y = {T('d', 0, 3, 1, 2)}",
+        f"a = Squeeze(x, k2)  b = {T('a', 0, 2, 1)}  d = Unsqueeze(b, k1)"
+        f"  y = {T('d', 0, 3, 1, 2)}",
         x="float[2,3,1,4]",
         k2=[2],
         k1=[1],
