@@ -177,11 +177,22 @@ def _write(node: ir.Node, run: _Run, ctx: PassContext) -> bool:
     written = False
     for value in list(node.outputs):
         array = run.arrays.get(value)
-        if array is not None and value.uses():
+        if array is None or not value.uses():
+            continue
+        if not _agrees(array, value):
+            ctx.skip(node, "the runtime gave another type or shape than inferred")
+        else:
             readers = [use.node for use in value.uses()]
             written |= _become_constant(node, value, array, ctx)
             refresh(reader for reader in readers if _has_unknowns(reader))
     return written
+
+
+def _agrees(array: np.ndarray, value: ir.Value) -> bool:
+    """True when a result is what inference says; a float8 may come back as plain bytes."""
+    shape = edit.static_shape(value)
+    same_type = value.dtype is not None and array.dtype == value.dtype.numpy()
+    return same_type and (shape is None or shape == array.shape)
 
 
 def _has_unknowns(node: ir.Node) -> bool:

@@ -275,3 +275,23 @@ def test_one_request_for_everything() -> None:
     ctx = PassContext(model, worker=Counting())  # type: ignore[arg-type]
     assert PASS.run(model, ctx) == 5
     assert len(calls) == 1
+
+
+def test_a_result_of_another_type_is_not_believed() -> None:
+    class Confused:
+        def evaluate(self, model: bytes, **options: Any) -> dict[str, Any]:
+            found = shared_worker().evaluate(model, **options)
+            return {name: np.asarray(array).view(np.uint32) for name, array in found.items()}
+
+    model = from_proto(net("a = Exp(k)  y = Add(x, a)", k=F))
+    infer_shapes(model)
+    ctx = PassContext(model, worker=Confused())  # type: ignore[arg-type]
+    assert PASS.run(model, ctx) == 0
+    assert node_lines(model.graph) == ["a = Exp(k)", "y = Add(x, a)"]
+    assert "another type" in ctx.skipped[0][1]
+
+
+def test_all_parts_of_a_split_constant() -> None:
+    body = "a, b = Split<axis = 0>(k)  y = Add(x, a)  z = Add(x, b)"
+    model = net(body, k=np.arange(16, dtype=np.float32).reshape(2, 8), opset=13)
+    assert_pass(PASS, model, ["y = Add(x, a)", "z = Add(x, b)"])
