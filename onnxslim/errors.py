@@ -47,7 +47,8 @@ class WorkerError(OnnxSlimError):
 
     Args:
         message: One line for the user.
-        reason: ``error`` (the library refused), ``crash`` (the process died), ``timeout`` or ``memory``.
+        reason: ``error`` (the library refused), ``crash`` (the process died), ``timeout`` or
+            ``memory``.
     """
 
     def __init__(

@@ -10,7 +10,6 @@ Every edit goes through here, so that three things hold without any pass thinkin
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +19,7 @@ import onnx_ir as ir
 from onnxslim.analysis.shapes import infer_node
 from onnxslim.graph import edit
 from onnxslim.pipeline.names import Names
+from onnxslim.pipeline.worklist import Queue
 
 if TYPE_CHECKING:
     from onnxslim.runtime.worker import Worker
@@ -50,6 +50,7 @@ class PassContext:
         self.reference = reference
         self.warnings: list[str] = []
         self.growth: list[str] = []
+        self.wanted_opset = 0
         self.skipped: list[tuple[str, str]] = []
         self.since = -1
         self.names = Names(model)
@@ -59,7 +60,7 @@ class PassContext:
         self._sequence: dict[ir.Node, int] = {}
         self._changed: dict[ir.Node, int] = {}
         self._revision = 0
-        self._queues: list[_Queue] = []
+        self._queues: list[Queue] = []
         self._analyses: dict[Callable[[ir.Model], Any], tuple[int, Any]] = {}
         self.reindex()
 
@@ -118,7 +119,7 @@ class PassContext:
         Args:
             ops: Operator names, ``Conv`` or ``com.microsoft:Gelu``.
         """
-        queue = _Queue(frozenset(ops) or None, self._sequence)
+        queue = Queue(frozenset(ops) or None, self._sequence)
         for op in ops or tuple(self._index):
             for node in self._index.get(op, ()):
                 if self.since < 0 or self._changed.get(node, -1) > self.since:
@@ -156,6 +157,14 @@ class PassContext:
             self._seen_skips.add(key)
             self.skipped.append((node.name or edit.op_id(node), reason))
         return False
+
+    def wants_opset(self, node: ir.Node, version: int) -> bool:
+        """Refuse a fusion because its operator is newer than the model's opset; returns False.
+
+        The pass ``convert-opset`` (recipe ``aggressive``) raises the opset to what was wanted.
+        """
+        self.wanted_opset = max(self.wanted_opset, version)
+        return self.skip(node, f"the fused operator needs opset {version}")
 
     # ---------------------------------------------------------------- edits
 
@@ -348,40 +357,6 @@ class PassContext:
         self._changed.pop(node, None)
         for queue in self._queues:
             queue.discard(node)
-
-
-class _Queue:
-    """Nodes waiting to be visited, in graph order; a node waits at most once."""
-
-    def __init__(self, ops: frozenset[str] | None, order: dict[ir.Node, int]) -> None:
-        self._ops = ops
-        self._order = order
-        self._heap: list[tuple[int, ir.Node]] = []
-        self._waiting: set[ir.Node] = set()
-
-    def push(self, node: ir.Node) -> None:
-        if node in self._waiting or (self._ops is not None and edit.op_id(node) not in self._ops):
-            return
-        self._waiting.add(node)
-        heapq.heappush(self._heap, (self._order[node], node))
-
-    def discard(self, node: ir.Node) -> None:
-        self._waiting.discard(node)
-
-    def pop(self) -> ir.Node | None:
-        while self._heap:
-            _, node = heapq.heappop(self._heap)
-            if node in self._waiting and node.graph is not None:
-                self._waiting.discard(node)
-                return node
-        return None
-
-
-def _few_readers(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
-    """Readers of values that have at most four: losing one of many readers enables no rewrite."""
-    for value in values:
-        if len(uses := value.uses()) <= 4:
-            yield from (use.node for use in uses)
 
 
 def _inner_graphs(nodes: Sequence[ir.Node]) -> frozenset[ir.Graph]:

@@ -48,9 +48,23 @@ CLEAN = (
     "eliminate-dead",
 )
 
+MINIMAL = (
+    "eliminate-identity",
+    "eliminate-dropout",
+    "fold-constants",
+    "inline-if",
+    "inline-loop",
+    "eliminate-common-subexpression",
+    "deduplicate-initializers",
+    "eliminate-dead",
+)
+"""Passes that cannot change a bit of any output."""
+
 NAMED: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "none": (),
+    "minimal": (*PREPARE, MINIMAL),
     "default": (*PREPARE, CLEAN),
+    "aggressive": (*PREPARE, CLEAN, "convert-opset", CLEAN),
 }
 """Recipe name to steps; an inner tuple is repeated until nothing changes."""
 

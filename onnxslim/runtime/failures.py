@@ -30,8 +30,9 @@ def refused(kind: str, text: str, label: str, process: Process) -> OnnxSlimError
     if kind == "provider":
         return _provider(text, process)
     if kind == "memory":
+        detail = "" if "bad_alloc" in text else f" ({text})"
         return WorkerError(
-            f"{label}: needs more memory than allowed; use smaller inputs or batches",
+            f"{label}: needs more memory than allowed{detail}; use smaller inputs or batches",
             "memory",
         )
     if kind == "data":

@@ -1,0 +1,53 @@
+"""convert-opset: to a given version, or to what a refused fusion wanted."""
+
+from __future__ import annotations
+
+import onnx
+
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.graph.load import from_proto
+from onnxslim.pipeline import PassContext
+from onnxslim.pipeline.registry import get_pass
+
+PASS = get_pass("convert-opset")
+TEXT = """<ir_version: 7, opset_import: ["" : 13]> agraph (float[2, 4] x) => (float[2, 1] y)
+    { y = ReduceMean<axes = [1]>(x) }"""
+
+
+def context() -> PassContext:
+    model = from_proto(onnx.parser.parse_model(TEXT))
+    infer_shapes(model)
+    return PassContext(model)
+
+
+def test_to_a_version() -> None:
+    ctx = context()
+    item = PASS(version=18)  # type: ignore[call-arg]
+    assert item.run(ctx.model, ctx) == 1
+    assert ctx.opset == 18
+    assert len(ctx.model.graph.node(0).inputs) == 2
+    assert item.run(ctx.model, ctx) == 0
+
+
+def test_nothing_wanted_nothing_done() -> None:
+    ctx = context()
+    assert PASS().run(ctx.model, ctx) == 0
+    assert ctx.opset == 13
+
+
+def test_to_what_a_fusion_wanted() -> None:
+    ctx = context()
+    assert ctx.wants_opset(ctx.model.graph.node(0), 20) is False
+    assert PASS().run(ctx.model, ctx) == 1
+    assert ctx.opset == 20
+    assert ctx.warnings == ["opset raised from 13 to 20 for a fusion"]
+
+
+def test_a_node_that_cannot_be_converted_keeps_the_opset() -> None:
+    text = TEXT.replace("ReduceMean<axes = [1]>", "Softmax<axis = 0>").replace("13", "12")
+    model = from_proto(onnx.parser.parse_model(text.replace("float[2, 1] y", "float[2, 4] y")))
+    infer_shapes(model)
+    ctx = PassContext(model)
+    assert PASS(version=18).run(model, ctx) == 0  # type: ignore[call-arg]
+    assert ctx.opset == 12
+    assert "stays at 12" in ctx.warnings[0]
