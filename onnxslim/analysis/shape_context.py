@@ -15,6 +15,7 @@ VALUES = "onnxslim.values"
 """``value.meta`` key: elements of a small integer tensor, ``int | SymbolicDim | None`` each."""
 
 MAX_VALUES = 64
+LARGEST = 2**63 - 1
 INTEGERS = frozenset((ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL))
 
 Elements = tuple[Dim | None, ...]
@@ -209,10 +210,11 @@ class NodeContext:
         out.shape = None if dims is None else self.shape(tuple(dims))
 
     def shape(self, dims: Dims) -> ir.Shape:
-        """A frozen shape; a negative dimension is a problem and becomes unknown."""
-        if any(isinstance(d, int) and d < 0 for d in dims):
-            self.problem(f"its result would have shape {list(map(str, dims))}")
-            dims = tuple(self.fresh() if isinstance(d, int) and d < 0 else d for d in dims)
+        """A frozen shape; a dimension below 0 or above int64 is a problem and becomes unknown."""
+        if any(isinstance(d, int) and not 0 <= d <= LARGEST for d in dims):
+            self.problem(f"its result would have shape {text(dims)}")
+            good = (not isinstance(d, int) or 0 <= d <= LARGEST for d in dims)
+            dims = tuple(d if ok else self.fresh() for d, ok in zip(dims, good, strict=True))
         return ir.Shape(dims, frozen=True)
 
     def copy(self, source: int = 0, index: int = 0, dtype: ir.DataType | None = None) -> None:
