@@ -89,8 +89,8 @@ def command(
         try:
             result = api.optimize(
                 model, recipe, output=output, passes=tuple(add or ()), skip=tuple(skip or ()),
-                edits=edits, save_recipe=save_recipe, options=options, verify=not no_verify, force=force,
-                allow_external_dir=allow_external_dir, on_step=update,
+                edits=edits, save_recipe=save_recipe, options=options, verify=not no_verify,
+                force=force, allow_external_dir=allow_external_dir, on_step=update,
             )  # fmt: skip
         except VerificationError as error:
             failed = getattr(error, "result", None)

@@ -10,7 +10,7 @@ Every edit goes through here, so that three things hold without any pass thinkin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnxslim.analysis.shapes import infer_node
 from onnxslim.graph import edit
 from onnxslim.pipeline.names import Names
-from onnxslim.pipeline.worklist import Queue
+from onnxslim.pipeline.worklist import Queue, few_readers
 
 if TYPE_CHECKING:
     from onnxslim.runtime.worker import Worker
@@ -339,7 +339,7 @@ class PassContext:
             above = node.predecessors()
             self._forget(node, kept)
             graph.remove(node, safe=True)
-            self.touch(*above, *_few_readers(v for p in above for v in p.outputs))
+            self.touch(*above, *few_readers(v for p in above for v in p.outputs))
 
     def _forget(self, node: ir.Node, kept: frozenset[ir.Graph]) -> None:
         """Take a node and everything inside it out of the index."""

@@ -51,6 +51,7 @@ CLEAN = (
 MINIMAL = (
     "eliminate-identity",
     "eliminate-dropout",
+    "eliminate-noop{keep_zero_sign=true}",
     "fold-constants",
     "inline-if",
     "inline-loop",
@@ -89,7 +90,7 @@ class Recipe:
         found: list[Pass] = []
         for step in self.steps:
             found.extend(step.passes if isinstance(step, Repeat) else (step,))
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
 
 def get_recipe(name: str | Path) -> Recipe:

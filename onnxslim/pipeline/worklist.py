@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
@@ -36,7 +37,7 @@ class Queue:
         return None
 
 
-def _few_readers(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
+def few_readers(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
     """Readers of values that have at most four: losing one of many readers enables no rewrite."""
     for value in values:
         if len(uses := value.uses()) <= 4:

@@ -89,3 +89,9 @@ def test_named_recipes_consist_of_existing_passes(monkeypatch: pytest.MonkeyPatc
         recipe = get_recipe(name)
         assert recipe.name == name
         assert len(recipe.passes()) == len(set(recipe.passes()))
+
+
+def test_minimal_holds_only_passes_that_cannot_change_a_bit() -> None:
+    for item in get_recipe("minimal").passes():
+        exact = item.numerics.value == "exact" or item.options().get("keep_zero_sign") is True
+        assert exact, item.name
