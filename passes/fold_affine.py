@@ -5,7 +5,8 @@
 
 Mul, Div, Add, Sub and Neg with a constant on either side, one number for all or one per channel,
 also when only Reshape, Transpose and the like stand between them and the layer. A number for all
-goes into the alpha of a Gemm when the weight is computed or shared.
+goes into the alpha of a Gemm when the weight is computed or shared; one before each factor of a
+MatMul (as attention is exported) becomes one before the first.
 
 Source: linearity of the operators; ONNX operators Conv-11, ConvTranspose-11, Gemm-13, MatMul-13.
 """
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import edit
@@ -29,7 +31,9 @@ from onnxslim.passes._affine_path import (
     walk_back,
 )
 from onnxslim.passes._facts import broadcast_keeps
+from onnxslim.passes._gemm import graph_of
 from onnxslim.passes._layer import Layer
+from onnxslim.passes._linear import narrow
 from onnxslim.passes._rescale import scale_inputs, scale_outputs
 from onnxslim.passes._write_layer import apply_change
 from onnxslim.pipeline.base import Numerics, Pass, register
@@ -75,7 +79,7 @@ def _fold(node: ir.Node, ctx: PassContext) -> bool:
             return True
     if ahead is not None:
         other = _fold_ahead(affine, ahead, ctx)
-        if other is None:
+        if other is None or _merge_factors(affine, *ahead, ctx):
             return True
         reason = reason or other
     return ctx.skip(node, reason) if reason else False
@@ -159,6 +163,32 @@ def _fold_ahead(affine: Affine, ahead: tuple[Layer, list[ir.Node]], ctx: PassCon
     end = [layer.node, layer.add] if layer.add else [layer.node]
     ctx.replace([affine.node, *moves, *end], [*copies, *new])
     return None
+
+
+def _merge_factors(
+    affine: Affine, layer: Layer, moves: Sequence[ir.Node], ctx: PassContext
+) -> bool:
+    """One number before each factor of a MatMul (scaled attention) becomes one before the first."""
+    node, other = layer.node, layer.weight.producer()
+    if layer.op != "MatMul" or moves or other is None or not edit.is_op(other, "Mul", "Div"):
+        return False
+    second = read_affine(other) if edit.is_sole_consumer(layer.weight, node) else None
+    if not isinstance(second, Affine) or affine.d.any() or other.graph is not node.graph:
+        return False
+    product = affine.k * second.k
+    size_one = affine.k.size == second.k.size == 1
+    fit = all(broadcast_keeps(a.data, a.shape) for a in (affine, second))
+    dtype = affine.data.dtype
+    if not size_one or not fit or dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        return False
+    number = narrow(np.asarray(product).reshape(()), dtype.numpy())
+    if number is None:
+        return False
+    pair = [affine.data, second.data] if layer.data == 0 else [second.data, affine.data]
+    scaled = ir.node("Mul", [pair[0], ctx.constant(graph_of(node), "factor", number)])
+    new = ir.node("MatMul", [scaled.outputs[0], pair[1]])
+    ctx.replace([affine.node, other, node], [scaled, new])
+    return True
 
 
 def _copy_moves(x: ir.Value, moves: Sequence[ir.Node]) -> list[ir.Node]:

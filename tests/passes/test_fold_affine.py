@@ -489,3 +489,36 @@ def test_leaves_normalizations_and_activations_to_runtimes() -> None:
     text = "a = Add(x, three)  g = Clip(a, zero, six)  h = Div(g, six)  y = Conv(h, w)"
     numbers = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6)}
     assert "runtimes fuse" in assert_pass(PASS, net(text, **numbers), None).skipped[-1][1]
+
+
+ATTENTION: dict[str, Any] = {"x": "float[B,2,S,5]", "v": "float[B,2,5,T]", "k": TWO}
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {}),
+        ("p = Div(v, k)  q = Mul(k, x)  y = MatMul(q, p)", {}),
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"k": (1,)}),
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"dtype": "double"}),
+    ],
+)
+def test_merges_numbers_before_both_factors(text: str, given: dict[str, Any]) -> None:
+    lines = ["y_s1 = Mul(x, factor_s1)", "y = MatMul(y_s1, v)"]
+    assert_pass(PASS, net(text, **{**ATTENTION, **given}), lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)  z = Relu(p)", {}),
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"dtype": "float16"}),
+        ("q = Mul(x, k)  p = Mul(v, l)  y = MatMul(q, p)", {"l": (5, 1)}),
+        ("q = Mul(x, k)  p = Add(v, k)  y = MatMul(q, p)", {}),
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"k": (1, 1, 1, 1, 1)}),
+        ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"k": np.float32(1e30)}),
+        ("q = Mul(x, k)  p = Mul(q, k)  y = MatMul(p, v)", {}),
+    ],
+)
+def test_does_not_merge_other_factors(text: str, given: dict[str, Any]) -> None:
+    assert_pass(PASS, net(text, **{**ATTENTION, **given}), None)
