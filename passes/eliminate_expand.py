@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis import dims
@@ -60,7 +61,7 @@ def _eliminate(node: ir.Node, ctx: PassContext) -> bool:
     source, graph = node.inputs[0], node.graph
     assert isinstance(graph, ir.Graph)
     if node.op_type != "Expand":
-        source = ctx.constant(graph, out.name, uniform(out).reshape(()))
+        source = ctx.constant(graph, out.name, np.asarray(uniform(out)))
     for use in uses:
         ctx.set_input(use.node, use.idx, source)
     drop_unread([node], ctx)
@@ -81,7 +82,7 @@ def _keeps_shape(reader: ir.Node, large: ir.Value, small: Sequence[Dim]) -> bool
 
 def _broadcast(a: Sequence[Dim], b: Sequence[Dim]) -> list[Dim] | None:
     rank = max(len(a), len(b))
-    left, right = ([1] * (rank - len(s)) + list(s) for s in (a, b))
+    left, right = ((*[1] * (rank - len(s)), *s) for s in (a, b))
     result: list[Dim] = []
     for x, y in zip(left, right, strict=True):
         size = dims.broadcast(x, y)

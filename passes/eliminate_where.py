@@ -21,8 +21,8 @@ class EliminateWhere(Pass):
 
     Taken when the condition is the same everywhere (a constant, or filled by ConstantOfShape or
     Expand) or when both sides are one value. ``Where(Not(c), x, y)`` becomes ``Where(c, y, x)``
-    when nothing else reads the Not. Skipped when the side would have to be broadcast: the
-    condition or the other side may enlarge it.
+    when only conditions of Where read the Not. Skipped when the side would have to be broadcast,
+    since the condition or the other side may enlarge it.
 
     Source: ONNX operator Where-9/16.
     """
@@ -54,10 +54,12 @@ def _without_not(node: ir.Node, ctx: PassContext) -> bool:
     condition, yes, no = node.inputs
     assert condition is not None
     negation = condition.producer()
-    if not edit.is_op(negation, "Not") or not edit.is_sole_consumer(condition, node):
+    if negation is None or not edit.is_op(negation, "Not") or condition.is_graph_output():
         return False
-    assert negation is not None
-    if negation.graph is not node.graph:
+    if not all(edit.is_op(use.node, "Where") and use.idx == 0 for use in condition.uses()):
+        return False
+    graphs = {use.node.graph for use in condition.uses()}
+    if graphs != {negation.graph}:
         return False
     ctx.replace([negation, node], ir.node("Where", [negation.inputs[0], no, yes]))
     return True

@@ -9,8 +9,10 @@ one other size (written -1) needs no arithmetic on shapes. With the input's shap
     Slice(x, 1, S, axis 1)               ->  Slice(x, 1, INT64_MAX, axis 1)
 
 The chain of Shape, Gather and Concat in front is then read by nothing. Tensors without elements:
-0 copies a size of 0 too; a -1 beside a product of 0 makes ONNX Runtime fail, so that -1 is written
-only when the other sizes cannot be 0, or when the Reshape had a -1 before.
+0 copies a size of 0 too, but a -1 beside a size of 0 makes ONNX Runtime fail. So -1 is written only
+when the other sizes cannot be 0, when the Reshape had a -1 before, or beside the first axis of a
+graph input, the batch: an empty batch is given up there (as in ONNX Runtime's own fusion) unless
+``empty_batch`` is set. Sizes that are often 0, as numbers of boxes or of cached positions, are not.
 
 Source: ONNX operators Reshape-5/14, Expand-8, Slice-10.
 """
@@ -44,53 +46,66 @@ class FoldShape(Pass):
     when a -1 would fail on an empty tensor on which the model runs.
 
     Args:
-        allow_empty: Keep the result right for dynamic dimensions of size 0; without it they are
-            taken to be at least 1 where a -1 is written.
+        empty_batch: Write no -1 that would fail on an empty batch.
 
     Source: ONNX operators Reshape-5/14, Expand-8, Slice-10.
     """
 
-    allow_empty: bool = True
+    empty_batch: bool = False
 
     name: ClassVar[str] = "fold-shape"
     numerics: ClassVar[Numerics] = Numerics.EXACT
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """One visit per node that takes sizes as an input."""
-        rewrites = sum(self._reshape(node, ctx) for node in ctx.nodes("Reshape"))
+        batch = set() if self.empty_batch else _batch_symbols(model.graph)
+        rewrites = sum(_reshape(node, batch, ctx) for node in ctx.nodes("Reshape"))
         rewrites += sum(_expand(node, ctx) for node in ctx.nodes("Expand"))
         return rewrites + sum(_slice(node, ctx) for node in ctx.nodes("Slice"))
 
-    def _reshape(self, node: ir.Node, ctx: PassContext) -> bool:
-        target = edit.get_input(node, 1)
-        if target is None or edit.is_constant(target) or target.is_graph_input():
+
+def _batch_symbols(graph: ir.Graph) -> set[str]:
+    """Symbols of the first axes of the graph's inputs."""
+    first = [shape[0] for value in graph.inputs if (shape := edit.shape_of(value))]
+    return {size.value for size in first if not isinstance(size, int) and size.value}
+
+
+def _reshape(node: ir.Node, batch: set[str], ctx: PassContext) -> bool:
+    target = edit.get_input(node, 1)
+    if target is None or edit.is_constant(target) or target.is_graph_input():
+        return False
+    source, wanted = edit.shape_of(node.inputs[0]), edit.shape_of(node.outputs[0])
+    if wanted is None:
+        return False
+    sizes = _sizes(source or (), wanted)
+    if sizes is None:
+        return ctx.skip(node, "two sizes of the Reshape are not known, or one is 0")
+    if -1 in sizes and not _may_infer(sizes, source or (), known_values(target), batch):
+        return ctx.skip(node, "a -1 beside a dimension that may be 0 fails on empty tensors")
+    if edit.attr(node, "allowzero", 0):
+        ctx.set_attributes(node, {"allowzero": None})
+    _write(node, 1, np.array(sizes, np.int64), ctx)
+    return True
+
+
+def _may_infer(
+    sizes: Sequence[int],
+    source: Sequence[Dim],
+    before: Sequence[Dim | None] | None,
+    batch: set[str],
+) -> bool:
+    """True when the -1 fails on no tensor without elements, or only where one failed before."""
+    failed = before is not None and -1 in before
+    for place, size in enumerate(sizes):
+        copied = source[place] if size == 0 else 1
+        if dims.known_positive(copied) or (failed and before is not None and before[place] != -1):
+            continue
+        if isinstance(copied, int) or copied.value not in batch:
             return False
-        source, wanted = edit.shape_of(node.inputs[0]), edit.shape_of(node.outputs[0])
-        if wanted is None:
-            return False
-        sizes = _sizes(source or (), wanted, bool(edit.attr(node, "allowzero", 0)))
-        if sizes is None:
-            return ctx.skip(node, "two sizes of the Reshape are not known, or one is 0")
-        if -1 in sizes and not self._may_infer(sizes, source or (), known_values(target)):
-            return ctx.skip(node, "a -1 beside a dimension that may be 0 fails on empty tensors")
-        if edit.attr(node, "allowzero", 0):
-            ctx.set_attributes(node, {"allowzero": None})
-        _write(node, 1, np.array(sizes, np.int64), ctx)
-        return True
-
-    def _may_infer(
-        self, sizes: Sequence[int], source: Sequence[Dim], before: Sequence[Dim | None] | None
-    ) -> bool:
-        """True when the -1 fails on no empty tensor, or only where the one before it failed."""
-        failed = before is not None and -1 in before
-        return not self.allow_empty or all(
-            dims.known_positive(source[i]) or (failed and before is not None and before[i] != -1)
-            for i, size in enumerate(sizes)
-            if size == 0
-        )
+    return True
 
 
-def _sizes(source: Sequence[Dim], wanted: Sequence[Dim], allowzero: bool) -> list[int] | None:
+def _sizes(source: Sequence[Dim], wanted: Sequence[Dim]) -> list[int] | None:
     """Numbers, 0 for a size of the data at that position, -1 for one other; None if impossible."""
     sizes: list[int] = []
     for place, size in enumerate(wanted):

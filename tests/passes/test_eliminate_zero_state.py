@@ -25,7 +25,7 @@ def test_constant_zero(op: str, opset: int) -> None:
         opset=opset,
         x="float[3,2,4]",
         h=np.zeros((1, 2, 5), np.float32),
-        **weights(op),  # type: ignore[arg-type]
+        **weights(op),
     )
     assert_pass(PASS, model, [f"y = {op}(x, w, r) hidden_size=5"])
 
@@ -38,7 +38,7 @@ def test_both_states_of_an_lstm_under_a_dynamic_batch() -> None:
         x="float[3,N,4]",
         one=np.array([1]),
         five=np.array([5]),
-        **weights("LSTM"),  # type: ignore[arg-type]
+        **weights("LSTM"),
     )
     assert_pass(PASS, model, ["y = LSTM(x, w, r) hidden_size=5"])
 
@@ -49,7 +49,7 @@ def test_one_state_of_two() -> None:
         x="float[3,2,4]",
         h="float[1,2,5]",
         z=np.zeros((1, 2, 5), np.float32),
-        **weights("LSTM"),  # type: ignore[arg-type]
+        **weights("LSTM"),
     )
     assert_pass(PASS, model, ["y = LSTM(x, w, r, _, _, h) hidden_size=5"])
 
@@ -59,8 +59,8 @@ def test_keeps_other_states(h: object) -> None:
     model = net(
         "y = GRU<hidden_size = 5>(x, w, r, , , h)",
         x="float[3,2,4]",
-        h=h,  # type: ignore[arg-type]
-        **weights("GRU"),  # type: ignore[arg-type]
+        h=h,
+        **weights("GRU"),
     )
     assert_pass(PASS, model, None)
 
@@ -71,6 +71,6 @@ def test_keeps_a_state_that_the_caller_may_override() -> None:
         x="float[3,2,4]",
         h=np.zeros((1, 2, 5), np.float32),
         overridable=["h"],
-        **weights("GRU"),  # type: ignore[arg-type]
+        **weights("GRU"),
     )
     assert_pass(PASS, model, None)

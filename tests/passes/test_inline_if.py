@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -164,7 +166,12 @@ SQUEEZE = (
     "else_branch = e () => (float[] o2) { o2 = Identity(x) }"
 )
 COUNT = "s = Shape(x)  d = Gather(s, two)  k = Equal(d, one)"
-SIZES = {"two": np.int64(2), "one": np.int64(1), "last": np.array([-1]), "first": np.array([0])}
+SIZES: dict[str, Any] = {
+    "two": np.int64(2),
+    "one": np.int64(1),
+    "last": np.array([-1]),
+    "first": np.array([0]),
+}
 
 
 def test_a_branch_that_makes_a_later_node_fail_is_not_taken() -> None:
