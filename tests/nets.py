@@ -33,7 +33,7 @@ def net(
     functions: Any = "",
     dtype: Any = "float",
     domains: Any = None,
-    **given: Given,
+    **given: Any,
 ) -> onnx.ModelProto:
     """A model around nodes in ONNX text.
 

@@ -120,7 +120,7 @@ def test_keeps_its_promises_on_every_kind_of_node(cls: type[Pass]) -> None:
     if runs_without_data(cls):
         for theme in THEMES:
             model, feeds = themed(theme)
-            check_promises(cls, Sample(model, tuple(feeds)))
+            check_promises(cls, Sample(model, feeds))
 
 
 def check_promises(cls: type[Pass], sample: Sample) -> int:
