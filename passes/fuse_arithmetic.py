@@ -1,0 +1,204 @@
+"""Merge additions, and multiplications, of constants that follow each other.
+
+    b +- (a +- x)  ==  +-x + (b +- a)          one Add, or a Sub from the constant
+    (x * a) / b    ==  x * (a / b)             one Mul; two Divs stay one Div
+
+in every order of the operands, constants of any shapes that broadcast. Integers only add,
+subtract, negate and multiply (they wrap, so the order does not matter); they are never divided.
+
+Source: ONNX operators Add, Sub, Mul, Div-7/13/14 and Neg; IEEE 754-2019, section 4.3 (rounding).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph import edit
+from onnxslim.pipeline.base import Numerics, Pass, register
+from onnxslim.pipeline.context import PassContext
+
+ADDITIVE = ("Add", "Sub", "Neg")
+SCALING = ("Mul", "Div", "Neg")
+_MOST = 1 << 20
+_SMALL = 1024
+_STEPS = {"float16": 8, "bfloat16": 40, "float32": 40, "float64": 300}
+"""Powers of two that a factor may shift a number by without the order mattering."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """``sign * x + constant``, or ``constant * x ** sign``; see :func:`_step`."""
+
+    node: ir.Node
+    x: ir.Value
+    constant: ir.Value | None
+    sign: int
+    inverse: bool = False
+
+
+@register
+@dataclass(frozen=True)
+class FuseArithmetic(Pass):
+    """Merge chains of Add, Sub and Neg, or of Mul, Div and Neg, with constants into one operator.
+
+    Skipped when something else reads the value between, when floats would cancel (``x + 1e7 - 1e7``
+    rounds on purpose), when a factor or the product of two is so large or small that the order
+    matters, and when the merged constant would be larger than the two.
+    """
+
+    name: ClassVar[str] = "fuse-arithmetic"
+    numerics: ClassVar[Numerics] = Numerics.ROUNDING
+
+    def run(self, model: ir.Model, ctx: PassContext) -> int:
+        """Merge every such operator with the one before it."""
+        if ctx.opset < 7:
+            return 0
+        return sum(_merge(node, ctx) for node in ctx.nodes("Add", "Sub", "Mul", "Div", "Neg"))
+
+
+def _merge(node: ir.Node, ctx: PassContext) -> bool:
+    for family in (ADDITIVE, SCALING):
+        outer = _step(node, family)
+        first = None if outer is None else outer.x.producer()
+        inner = None if first is None or first.graph is not node.graph else _step(first, family)
+        if outer is None or inner is None or (inner.constant is None and outer.constant is None):
+            continue
+        if not edit.is_sole_consumer(outer.x, node):
+            return ctx.skip(node, "something else reads the value between two operators")
+        if _grows([v for v in (inner.constant, outer.constant) if v is not None]):
+            return ctx.skip(node, "the merged constant would be larger")
+        new = (_add if family is ADDITIVE else _scale)(inner, outer)
+        if isinstance(new, str):
+            return ctx.skip(node, new)
+        if new is not None:
+            op, constant, right = new
+            _replace(inner, outer, op, constant, right, ctx)
+            return True
+    return False
+
+
+def _step(node: ir.Node, family: tuple[str, ...]) -> _Step | None:
+    """The operator as a step of a chain.
+
+    Add is ``(+1, c)``, ``x - c`` is ``(+1, -c)`` (inverse), ``c - x`` is ``(-1, c)``;
+    Mul is ``(+1, c)``, ``x / c`` is ``(+1, 1/c)`` (inverse), ``c / x`` is ``(-1, c)``.
+    """
+    if node.domain or node.op_type not in family:
+        return None
+    if node.op_type == "Neg":
+        x = node.inputs[0]
+        return None if x is None else _Step(node, x, None, -1 if family is ADDITIVE else 1)
+    a, b = node.inputs
+    if a is None or b is None or edit.is_constant(a) == edit.is_constant(b):
+        return None
+    reversible = node.op_type in ("Sub", "Div")
+    if edit.is_constant(b):
+        return _Step(node, a, b, 1, inverse=reversible)
+    return _Step(node, b, a, -1 if reversible else 1)
+
+
+def _grows(constants: list[ir.Value]) -> bool:
+    """True when the merged constant costs more than it saves, or is too large to compute here."""
+    tensors = [edit.constant_tensor(v) for v in constants]
+    shapes = [tuple(t.shape.numpy()) for t in tensors if t is not None]
+    try:
+        size = int(np.prod(np.broadcast_shapes(*shapes), dtype=np.int64))
+    except ValueError:
+        return True
+    if size > _MOST or size > sum(int(np.prod(s, dtype=np.int64)) for s in shapes):
+        return True
+    return size > _SMALL and any(len(v.uses()) > 1 for v in constants)
+
+
+Merged = tuple[str, np.ndarray, bool]
+
+
+def _values(step: _Step) -> tuple[np.ndarray | None, np.dtype]:
+    """The constant as float64 (integers as they are) and its own type."""
+    array = edit.constant_array(step.constant)
+    if array is None:
+        return None, np.dtype(np.void)
+    return (array if array.dtype.kind in "iu" else array.astype(np.float64)), array.dtype
+
+
+def _add(inner: _Step, outer: _Step) -> Merged | str | None:
+    """``s2 (s1 x + c1) + c2``: the operator, its constant, and whether that stands on the right."""
+    sign = inner.sign * outer.sign
+    (a, kind), (b, other) = _values(inner), _values(outer)
+    kind = kind if a is not None else other
+    with np.errstate(all="ignore"):
+        first = np.zeros((), kind if kind.kind in "iu" else np.float64) if a is None else a
+        first = np.negative(first) if inner.inverse else first
+        carried = first if outer.sign > 0 else np.negative(first)
+        second = np.zeros_like(first) if b is None else (np.negative(b) if outer.inverse else b)
+        total = np.asarray(carried + second)
+    if kind.kind not in "iu":
+        if not np.isfinite(total).all() or not _fits(total, kind):
+            return "the sum of the constants overflows"
+        if first.size and np.abs(first).max() > 8 * np.abs(total).max():
+            return "the constants cancel"
+    return ("Add", total.astype(kind), True) if sign > 0 else ("Sub", total.astype(kind), False)
+
+
+def _scale(inner: _Step, outer: _Step) -> Merged | str | None:
+    """``c2 (c1 x ** e1) ** e2``: the operator, its constant, and whether it stands on the right."""
+    if inner.sign < 0 and outer.sign < 0:
+        return None  # c2 / (c1 / x): the inner one may overflow
+    (a, kind), (b, other) = _values(inner), _values(outer)
+    kind = kind if a is not None else other
+    if kind.kind in "iu":
+        return _scale_integers(inner, outer, a, b, kind)
+    first, second = (np.full((), -1.0) if v is None else v for v in (a, b))
+    if not (_is_moderate(first, kind) and _is_moderate(second, kind)):
+        return "a factor is zero, not finite, or very large or small"
+    divides = inner.node.op_type == outer.node.op_type == "Div" and inner.inverse and outer.inverse
+    k = 1.0 / first if inner.inverse and not divides else first
+    if outer.sign < 0:
+        product = second / k
+    else:
+        product = k / second if outer.inverse and not divides else k * second
+    product = np.asarray(product)
+    if not _is_moderate(product, kind):
+        return "the product of the factors is very large or small"
+    if divides:
+        return "Div", product.astype(kind), True
+    if inner.sign < 0 or outer.sign < 0:
+        return "Div", product.astype(kind), False
+    return "Mul", product.astype(kind), True
+
+
+def _scale_integers(
+    inner: _Step, outer: _Step, a: np.ndarray | None, b: np.ndarray | None, kind: np.dtype
+) -> Merged | None:
+    if "Div" in (inner.node.op_type, outer.node.op_type):
+        return None
+    minus = np.full((), -1).astype(kind)
+    with np.errstate(all="ignore"):
+        product = np.asarray((minus if a is None else a) * (minus if b is None else b))
+    return "Mul", product.astype(kind), True
+
+
+def _is_moderate(factors: np.ndarray, kind: np.dtype) -> bool:
+    """True when scaling by these neither over- nor underflows for ordinary numbers."""
+    steps = _STEPS.get(kind.name)
+    size = np.abs(factors)
+    return steps is not None and bool(((size >= 2.0**-steps) & (size <= 2.0**steps)).all())
+
+
+def _fits(numbers: np.ndarray, kind: np.dtype) -> bool:
+    return bool((np.abs(numbers) <= float(ir.DataType.from_numpy(kind).max)).all())
+
+
+def _replace(
+    inner: _Step, outer: _Step, op: str, constant: np.ndarray, right: bool, ctx: PassContext
+) -> None:
+    graph = outer.node.graph
+    assert graph is not None
+    known = inner.constant if inner.constant is not None else outer.constant
+    value = ctx.constant(graph, None if known is None else known.name, constant)
+    inputs = [inner.x, value] if right else [value, inner.x]
+    ctx.replace([inner.node, outer.node], ir.node(op, inputs))

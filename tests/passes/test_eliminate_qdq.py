@@ -1,0 +1,109 @@
+"""Quantizing again what was just dequantized."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxslim.pipeline.registry import get_pass
+from onnxslim.testing import assert_pass, shared_worker
+from tests.nets import net
+
+PASS = get_pass("eliminate-qdq")()
+PAIR = "q = QuantizeLinear{a}(x, s, z)  d = DequantizeLinear{a}(q, s, z)"
+TWICE = f"{PAIR}  p = QuantizeLinear{{a}}(d, s, z)  y = DequantizeLinear{{a}}(p, s, z)"
+F = np.float32
+
+
+def twice(attributes: str = "", **given: Any) -> onnx.ModelProto:
+    return net(TWICE.replace("{a}", attributes), **{"s": F(0.05), "z": np.int8(3), **given})
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("opset", [10, 13, 17, 19, 21])
+def test_a_second_pair_goes(kind: type, opset: int) -> None:
+    lines = ["q = QuantizeLinear(x, s, z)", "y = DequantizeLinear(q, s, z)"]
+    assert_pass(PASS, twice(z=kind(3), opset=opset), lines)
+
+
+def test_equal_parameters_under_other_names() -> None:
+    body = PAIR.replace("{a}", "") + (
+        "  p = QuantizeLinear(d, s2, z2)  y = DequantizeLinear(p, s, z)"
+    )
+    model = net(body, s=F(0.05), s2=F(0.05), z=np.uint8(0), z2=np.uint8(0))
+    assert_pass(PASS, model, ["q = QuantizeLinear(x, s, z)", "y = DequantizeLinear(q, s, z)"])
+    body = "d = DequantizeLinear(x, s)  y = QuantizeLinear(d, s, z)  k = Cast<to = 6>(y)"
+    model = net(body, s=F(0.05), z=np.uint8(0), x="uint8[4]")
+    assert_pass(PASS, model, ["k = Cast(x) to=6"])
+
+
+def test_per_axis() -> None:
+    s, z = np.array([0.1, 0.2, 0.3, 0.4], F), np.array([1, 2, 3, 4], np.int8)
+    lines = ["q = QuantizeLinear(x, s, z)", "y = DequantizeLinear(q, s, z)"]
+    assert_pass(PASS, twice(s=s, z=z, opset=13), lines)
+    body = PAIR.replace("{a}", "<axis = 3>") + (
+        "  p = QuantizeLinear<axis = 2>(d, s, z)  y = DequantizeLinear<axis = 3>(p, s, z)"
+    )
+    assert_pass(PASS, net(body, x="float[2,4,4,4]", s=s, z=z, opset=13), None)
+
+
+def test_int16_and_blocks() -> None:
+    lines = ["q = QuantizeLinear(x, s, z)", "y = DequantizeLinear(q, s, z)"]
+    assert_pass(PASS, twice(z=np.int16(3), opset=21), lines)
+    s, z = np.full((2, 2), 0.1, F), np.zeros((2, 2), np.int8)
+    blocks = "<axis = 1, block_size = 2>"
+    model = twice(blocks, x="float[2,4]", s=s, z=z, opset=21)
+    lines = [f"{line} axis=1 block_size=2" for line in lines]
+    assert_pass(PASS, model, lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"s2": F(0.06)}, "differ"),
+        ({"z2": np.int8(4)}, "differ"),
+        ({"z2": np.uint8(3)}, "another type"),
+        ({"s2": np.array([0.05, 0.05], F)[:1].reshape(1), "s": F(0.06)}, "differ"),
+    ],
+)
+def test_other_parameters(given: dict[str, Any], reason: str) -> None:
+    body = PAIR.replace("{a}", "") + "  y = QuantizeLinear(d, s2, z2)"
+    model = net(body, **{"s": F(0.05), "z": np.int8(3), "s2": F(0.05), "z2": np.int8(3), **given})
+    assert reason in assert_pass(PASS, model, None).skipped[0][1]
+
+
+def test_scales_that_do_not_come_back() -> None:
+    for scale in (F(0), F(1e-40), F(3e38)):
+        assert "too" in assert_pass(PASS, twice(s=scale), None).skipped[0][1]
+    assert_pass(PASS, twice(s="float"), None)
+    assert_pass(PASS, twice(overridable=["s"]), None)
+    assert_pass(PASS, twice(z="int8"), None)
+
+
+def test_readers_and_outputs() -> None:
+    body = "q = Identity(x)  d = DequantizeLinear(q, s, z)  p = QuantizeLinear(d, s, z)"
+    body += "  k = Cast<to = 6>(p)  f = Neg(d)"
+    model = net(body, s=F(0.05), z=np.uint8(0), x="uint8[4]")
+    lines = ["q = Identity(x)", "d = DequantizeLinear(q, s, z)", "k = Cast(q) to=6", "f = Neg(d)"]
+    assert_pass(PASS, model, lines)
+    body = "d = DequantizeLinear(x, s, z)  y = QuantizeLinear(d, s, z)"
+    ctx = assert_pass(PASS, net(body, s=F(0.05), z=np.uint8(0), x="uint8[4]"), None)
+    assert "graph output" in ctx.skipped[0][1]
+    assert_pass(PASS, net("d = Neg(x)  y = QuantizeLinear(d, s)", s=F(0.05)), None)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_every_integer_comes_back(kind: type) -> None:
+    info = np.iinfo(kind)
+    q = np.arange(info.min, info.max + 1).astype(kind)
+    rng = np.random.default_rng(0)
+    body = "d = DequantizeLinear(x, s, z)  y = QuantizeLinear(d, s, z)"
+    for zero in (info.min, 3, info.max):
+        scale = F(np.exp(rng.uniform(-60, 60)))
+        name = np.dtype(kind).name
+        model = net(body, s=scale, z=kind(zero), x=f"{name}[256]", outputs={"y": f"{name}[256]"})
+        with shared_worker().session(model.SerializeToString()) as session:
+            np.testing.assert_array_equal(session.run({"x": q})["y"], q)
