@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_one_state_of_two() -> None:
 
 
 @pytest.mark.parametrize("h", ["float[1,2,5]", np.full((1, 2, 5), 1e-30, np.float32)])
-def test_keeps_other_states(h: object) -> None:
+def test_keeps_other_states(h: Any) -> None:
     model = net(
         "y = GRU<hidden_size = 5>(x, w, r, , , h)",
         x="float[3,2,4]",
