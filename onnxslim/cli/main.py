@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +57,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 def invoke(argv: list[str]) -> int:
     """Run one command line; returns the exit code, never raises for a user's mistake."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
+    _warn_of_name_clash()
     try:
         return _dispatch(_shortcut(argv))
     except OnnxSlimError as error:
@@ -75,6 +78,19 @@ def invoke(argv: list[str]) -> int:
         if _verbose(argv):
             logging.getLogger(__name__).error("details", exc_info=True)
         return 2
+
+
+def _warn_of_name_clash() -> None:
+    """One line when the other distribution called ``onnxslim`` lies beside ours."""
+    for folder in sys.path:
+        if os.path.basename(folder) not in ("site-packages", "dist-packages"):
+            continue
+        with contextlib.suppress(OSError):
+            if any(re.fullmatch(r"onnxslim-[\d.]+\.dist-info", n) for n in os.listdir(folder)):
+                from onnxslim.runtime.installed import name_clash
+
+                _complain(f"warning: {name_clash()}")
+                return
 
 
 def _dispatch(argv: list[str]) -> int:
