@@ -153,8 +153,8 @@ TEXT = """<ir_version: 8, opset_import: ["" : 17]>
         (["validate", "{model}", "{model}", "--labels", "y"], "--data"),
         (["validate", "{model}", "{model}", "--data", "{samples}", "--labels", "z"], "z"),
         (["validate", "{model}", "{model}", "--max-drop", "1"], "labels"),
-        (["validate", "{model}", "{model}", "--metric", "nope", "--data", "{samples}", "--labels", "y"],
-         "top1"),
+        (["validate", "{model}", "{model}", "--metric", "nope", "--data", "{samples}",
+          "--labels", "y"], "top1"),
         (["passes", "nope"], "onnxslim passes"),
     ],
 )  # fmt: skip
