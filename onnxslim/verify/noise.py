@@ -8,10 +8,10 @@ From it come the limits within which a rewrite counts as the same function::
 Where ``8 * noise`` is beyond the cap, the output is called ill-conditioned: no limit on it
 would tell a wrong rewrite from a right one.
 
-A model without a float input (token ids) gets its noise where the first float tensors are
-computed: the results of a Gather from a float table, a Cast to float or a OneHot that depend on
-no other float tensor are multiplied by ``1 +- one ulp`` with seeded random signs. That needs no
-change of any weight, so it costs the same for every size of model.
+A model without a float input (token ids, also when they come as floats) gets its noise where the
+first float tensors are computed: the results of a Gather from a float table, a Cast to float or a
+OneHot that depend on no other float tensor are multiplied by ``1 +- one ulp`` with seeded random
+signs. That needs no change of any weight, so it costs the same for every size of model.
 """
 
 from __future__ import annotations
@@ -117,6 +117,9 @@ def noise_of(changes: Iterable[float]) -> float:
 
 _FLOAT_SOURCES = ("Gather", "GatherND", "GatherElements", "Cast", "OneHot", "Where", "Expand")
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}
+_FLOATS = frozenset({*_DTYPES, 16})
+_INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 9, 12, 13})
+"""Element types of integers (and bool), numbered as in ``TensorProto.DataType``."""
 
 
 def insert_noise(model: onnx.ModelProto, seed: int) -> onnx.ModelProto | None:
@@ -143,6 +146,17 @@ def insert_noise(model: onnx.ModelProto, seed: int) -> onnx.ModelProto | None:
             kept.output[0] = f"{name}__exact"
             noisy.graph.node.extend(_noise_nodes(name, kind, seed))
     return noisy
+
+
+def rounds_inputs(model: onnx.ModelProto) -> bool:
+    """True when every float input is only cast to integers: ids in a float, deaf to one ulp."""
+    floats = {v.name for v in model.graph.input if v.type.tensor_type.elem_type in _FLOATS}
+    floats -= {t.name for t in model.graph.initializer}
+    readers = [node for node in model.graph.node if floats.intersection(node.input)]
+    return bool(readers) and all(
+        node.op_type == "Cast" and any(a.name == "to" and a.i in _INTEGERS for a in node.attribute)
+        for node in readers
+    )
 
 
 def _first_floats(model: onnx.ModelProto) -> dict[str, int]:

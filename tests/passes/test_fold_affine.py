@@ -498,7 +498,7 @@ ATTENTION: dict[str, Any] = {"x": "float[B,2,S,5]", "v": "float[B,2,5,T]", "k": 
     ("text", "given"),
     [
         ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {}),
-        ("p = Div(v, k)  q = Mul(k, x)  y = MatMul(q, p)", {}),
+        ("p = Div(v, l)  q = Mul(k, x)  y = MatMul(q, p)", {"l": np.float32(3)}),
         ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"k": (1,)}),
         ("q = Mul(x, k)  p = Mul(v, k)  y = MatMul(q, p)", {"dtype": "double"}),
     ],

@@ -15,6 +15,7 @@ from onnxslim.verify.noise import (
     limit_of,
     noise_of,
     perturb_one_ulp,
+    rounds_inputs,
 )
 from tests.nets import net
 
@@ -87,3 +88,26 @@ def test_inserts_noise_at_the_first_floats() -> None:
 def test_inserts_nothing_where_no_float_comes_from_the_inputs() -> None:
     model = net("y = Add(x, one)", x="int64[3]", one=np.int64(1))
     assert insert_noise(model, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("i = Cast<to = 7>(x)  y = Gather(table, i)", True),
+        ("i = Cast<to = 6>(x)  j = Cast<to = 7>(x)  e = Gather(table, i)  y = Gather(e, j)", True),
+        ("i = Cast<to = 11>(x)  y = Neg(i)", False),
+        ("i = Cast<to = 7>(x)  e = Gather(table, i)  n = Neg(x)  y = Shape(e)", False),
+        ("y = Gather(table, i)", False),
+    ],
+)
+def test_knows_ids_that_come_as_floats(body: str, expected: bool) -> None:
+    given = {"i": "int64[2]"} if "Cast" not in body else {"x": "float[2,4]"}
+    model = net(body, table=(9, 4), **given)
+    assert rounds_inputs(model) is expected
+
+
+def test_noise_of_ids_that_come_as_floats_is_put_inside() -> None:
+    model = net("i = Cast<to = 7>(x)  e = Gather(table, i)  y = Neg(e)", x="float[2]", table=(9, 4))
+    noisy = insert_noise(model, 0)
+    assert noisy is not None
+    assert [n.op_type for n in noisy.graph.node].count("RandomUniformLike") == 1
