@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MAX_SOURCES = 256
+
 
 class PassContext:
     """State of one run over one model; passes themselves stay immutable values.
@@ -172,7 +174,10 @@ class PassContext:
         self, graph: ir.Graph, stem: str | None, array: np.ndarray | ir.TensorProtocol
     ) -> ir.Value:
         """A new initializer of ``graph`` under a fresh name that starts with ``stem``."""
-        tensor = ir.tensor(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array
+        if isinstance(array, (np.ndarray, np.generic)):  # NumPy makes scalars of rank-0 results
+            tensor: ir.TensorProtocol = ir.tensor(np.asarray(array, order="C"))
+        else:
+            tensor = array
         name = self.names.value(stem or "const")
         tensor = _named(tensor, name)
         value = ir.Value(
@@ -301,8 +306,9 @@ class PassContext:
 
     @staticmethod
     def _add_sources(node: ir.Node, other: ir.Node) -> None:
-        merged = {*node.meta.get(edit.SOURCE, ()), *other.meta.get(edit.SOURCE, ())}
-        node.meta[edit.SOURCE] = tuple(sorted(merged))
+        own, more = node.meta.get(edit.SOURCE, ()), other.meta.get(edit.SOURCE, ())
+        if len(own) < _MAX_SOURCES:  # a hub stands for the first ones: all would be quadratic
+            node.meta[edit.SOURCE] = tuple(sorted({*own, *more}))
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Let one input of a node read another value."""

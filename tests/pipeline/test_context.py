@@ -294,15 +294,16 @@ def test_removing_an_if_frees_what_its_branches_read() -> None:
     "array",
     [
         np.array(2.5, np.float32),
+        np.float32(2.5),
         np.zeros((0, 3), np.float16),
         np.arange(6).reshape(2, 3).T,
         np.array([1, 2], np.uint8)[::-1],
         np.array([True]),
         np.array(["a"], dtype=object),
     ],
-    ids=["scalar", "empty", "transposed", "reversed", "bool", "string"],
+    ids=["rank 0", "scalar", "empty", "transposed", "reversed", "bool", "string"],
 )
-def test_a_constant_is_the_array_that_was_given(array: np.ndarray[Any, Any]) -> None:
+def test_a_constant_is_the_array_that_was_given(array: Any) -> None:
     ctx = context("y = Relu(x)")
     found = ctx.constant(ctx.model.graph, "w", array)
     assert found.const_value is not None and found.shape is not None
