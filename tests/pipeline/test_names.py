@@ -7,7 +7,7 @@ from tests.nets import net
 
 
 def names(body: str, **given: object) -> Names:
-    return Names(ir.from_proto(net(body, **given)))  # type: ignore[arg-type]
+    return Names(ir.from_proto(net(body, **given)))
 
 
 def test_fresh_names_count_up_per_stem() -> None:
