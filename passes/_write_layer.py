@@ -50,7 +50,7 @@ def _weight_value(layer: Layer, weight: Array, ctx: PassContext) -> ir.Value:
 
 def _bias_value(layer: Layer, old: ir.Value | None, bias: Array, ctx: PassContext) -> ir.Value:
     stem = f"{layer.weight.name}_bias" if old is None else old.name
-    if layer.data == 1 and bias.ndim == 1 and bias.size > 1:
+    if layer.op == "MatMul" and layer.data == 1 and bias.size > 1:
         bias = bias.reshape(-1, 1)
     return ctx.constant(graph_of(layer.node), stem, bias)
 

@@ -153,6 +153,11 @@ GEMM = "y = Gemm(x, w_s1, b_s1)"
             {"w": "float[5,4]", "k": TWO},
         ),
         (
+            "h = Gemm(w, x, b)  y = Sub(k, h)",
+            "y = Gemm(w_s1, x, b_s1)",
+            {"x": "float[4,4]", "w": (4, 4), "k": TWO},
+        ),
+        (
             "h = MatMul(x, w)  y = Sub(k, h)",
             "y = Gemm(x, w, w_bias_s1) alpha=-1.0",
             {"w": "float[5,4]"},
