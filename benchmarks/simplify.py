@@ -16,12 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -34,6 +32,20 @@ from onnxslim.runtime.worker import Worker
 
 PER_MODEL, MEAN = 1.03, 1.01
 """Limits of ``--latency``: ours over the original."""
+
+LAUNCHER = """
+import json, os, signal, sys, time
+limit, words = float(sys.argv[1]), sys.argv[2:]
+begin = time.perf_counter()
+pid = os.posix_spawn(words[0], words, os.environ, setpgroup=0,
+    file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+signal.signal(signal.SIGALRM, lambda *_: os.killpg(pid, signal.SIGKILL))
+signal.setitimer(signal.ITIMER_REAL, limit)
+_, status, usage = os.wait4(pid, 0)
+print(json.dumps({"code": os.waitstatus_to_exitcode(status), "wall": time.perf_counter() - begin,
+    "cpu": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}))
+"""
+"""A small process between: a command starts with its parent's peak, and this one's is large."""
 
 
 @dataclass
@@ -52,40 +64,18 @@ class Row:
 def run(tool: Tool, envs: Path, source: Path, target: Path, row: Row, limit: float) -> None:
     """Run the command once; its times and peak memory are added to the row."""
     target.unlink(missing_ok=True)
-    with tempfile.TemporaryFile() as errors:
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            tool.words(envs, source, target),
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment(),
-        )
-        _, status, usage = _wait(process, limit)
-        wall = time.perf_counter() - begin
-        errors.seek(0)
-        text = errors.read().decode(errors="replace").strip()
-    code = os.waitstatus_to_exitcode(status)
-    if code or not target.exists():
-        lines = text.splitlines()
-        row.problem = f"exit code {code}: {lines[-1][:160] if lines else 'nothing said'}"
+    launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(limit)]
+    words = [*launcher, *tool.words(envs, source, target)]
+    done = subprocess.run(words, capture_output=True, env=environment(), text=True, check=True)
+    said = json.loads(done.stdout)
+    if said["code"] or not target.exists():
+        lines = done.stderr.strip().splitlines()
+        last = lines[-1][:160] if lines else "nothing said"
+        row.problem = f"exit code {said['code']}: {last}"
         return
-    row.wall.append(wall)
-    row.cpu.append(usage.ru_utime + usage.ru_stime)
-    row.peak_bytes = max(row.peak_bytes, usage.ru_maxrss * 1024)
-
-
-def _wait(process: subprocess.Popen[bytes], limit: float):  # noqa: ANN202
-    """``os.wait4`` with a limit; the usage covers the children the command waited for."""
-    deadline = time.monotonic() + limit
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return pid, status, usage
-        if time.monotonic() > deadline:
-            process.kill()
-            deadline = math.inf
-        time.sleep(0.002)
+    row.wall.append(said["wall"])
+    row.cpu.append(said["cpu"])
+    row.peak_bytes = max(row.peak_bytes, said["peak_bytes"])
 
 
 def compare(model: Path, tools: tuple[Tool, ...], args: argparse.Namespace) -> list[Row]:
