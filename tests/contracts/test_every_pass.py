@@ -31,7 +31,7 @@ VERBS = (
     "convert", "correct", "deduplicate", "eliminate", "equalize", "fold", "fuse", "infer", "inline",
     "insert", "merge", "prune", "push", "quantize", "reconstruct", "reestimate",
 )  # fmt: skip
-EXAMPLES = settings(max_examples=40)
+EXAMPLES = settings(max_examples=30)
 
 each = pytest.mark.parametrize("cls", PASSES, ids=lambda cls: cls.name)
 
