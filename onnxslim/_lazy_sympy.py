@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -43,15 +42,16 @@ class LazySympy(ModuleType):
         return _deferred(name) if name in _DEFERRED else getattr(_real(), name)
 
 
-class _OnnxIrLoader(Loader):
+class _OnnxIrLoader:  # no Loader: importlib.abc takes 20 ms to import
     """Executes ``onnx_ir`` with the stand-in in place."""
 
-    def __init__(self, spec: ModuleSpec, loader: Loader) -> None:
+    def __init__(self, spec: ModuleSpec, loader: Any) -> None:
         self._spec = spec
         self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
 
     def exec_module(self, module: ModuleType) -> None:
         self._spec.loader = self._loader
@@ -68,7 +68,7 @@ class _OnnxIrLoader(Loader):
                 del sys.modules["sympy"]
 
 
-class OnnxIrFinder(MetaPathFinder):
+class OnnxIrFinder:
     """Answers once, for ``onnx_ir``, with its ordinary spec and a loader of ours."""
 
     def find_spec(
@@ -80,7 +80,7 @@ class OnnxIrFinder(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _OnnxIrLoader(spec, spec.loader)
+            spec.loader = _OnnxIrLoader(spec, spec.loader)  # type: ignore[assignment]
         return spec
 
 

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from onnxslim.analysis.constant_work import excessive_work
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.options import RunOptions
 from onnxslim.api.results import Result
-from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import PassError, UnsupportedModelError, VerificationError
 from onnxslim.graph.interface import InterfaceEdits, apply_edits, redeclare_outputs
@@ -32,14 +31,16 @@ from onnxslim.pipeline.manager import Manager, without
 from onnxslim.pipeline.recipes import Recipe, format_recipe, get_recipe
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import format_pass, parse_pass
-from onnxslim.report.documents import PassEntry
+from onnxslim.report.entries import PassEntry
 from onnxslim.report.summary import summarize
-from onnxslim.runtime.dims import Description
-from onnxslim.runtime.specs import Feed, InputSpec, output_names, specs_of
 from onnxslim.runtime.worker import Worker
-from onnxslim.verify.numerics import Verifier
 from onnxslim.verify.structure import verify_structure
 from onnxslim.verify.verification import NOT_VERIFIED, Verification
+
+if TYPE_CHECKING:
+    from onnxslim.runtime.dims import Description
+    from onnxslim.runtime.specs import Feed, InputSpec
+    from onnxslim.verify.numerics import Verifier
 
 FEEDS = 3
 """Feeds that a verification takes from ``--data``."""
@@ -59,6 +60,7 @@ def optimize(
     save_recipe: str | os.PathLike[str] | None = None,
     allow_external_dir: str | None = None,
     on_step: Callable[[str], None] | None = None,
+    worker: Worker | None = None,
 ) -> Result:
     """Make a model smaller without changing what it computes.
 
@@ -75,6 +77,7 @@ def optimize(
         save_recipe: File to write the resolved recipe to.
         allow_external_dir: Another folder that external weights may be read from.
         on_step: Called with the name of what is being done.
+        worker: The child process for native code, left open; by default one for this call.
 
     Returns:
         The new model with counts, passes, verification and warnings.
@@ -90,8 +93,11 @@ def optimize(
     target = None if output is None else check_target(output, path_of(model), force=force)
     options = options or RunOptions()
     with ExitStack() as stack:
-        worker = stack.enter_context(Worker())
-        worker.start()
+        if worker is None:
+            worker = Worker()
+            stack.callback(worker.close)
+        if verify:
+            worker.start()
         asked = edits or InterfaceEdits()
         job = _Job(model, chosen, worker, options, asked, allow_external_dir, on_step or _silent)
         job.open(stack, verify)
@@ -168,6 +174,10 @@ class _Job:
         return str(path_of(self.source) or "the model")
 
     def _verifier(self, stack: ExitStack) -> Verifier:
+        from onnxslim.analysis.constant_work import excessive_work
+        from onnxslim.runtime.specs import output_names, specs_of
+        from onnxslim.verify.numerics import Verifier
+
         excess = excessive_work(self.model)
         if excess is not None:
             raise UnsupportedModelError(
@@ -194,6 +204,8 @@ class _Job:
         """The first samples of ``--data``; None to draw random ones."""
         if self.options.data is None:
             return None
+        from onnxslim.api.samples import open_samples
+
         source = open_samples(self.options, specs, description, self.model, samples=FEEDS)
         return list(source.rebatched(1).feeds())
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxslim.report.documents import OptimizeDocument, PassEntry, Summary
-
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxslim.report.documents import OptimizeDocument
+    from onnxslim.report.entries import PassEntry, Summary
     from onnxslim.verify.verification import Verification
 
 
@@ -43,6 +43,8 @@ class Result:
 
     def document(self) -> OptimizeDocument:
         """The JSON document of the command."""
+        from onnxslim.report.documents import OptimizeDocument
+
         return OptimizeDocument(
             schema=1,
             command=self.command,

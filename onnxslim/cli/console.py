@@ -25,6 +25,10 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None
 ) -> None:
     """Print a table; columns after the first are right-aligned."""
+    if not sys.stdout.isatty():
+        cells = [tuple(plain(str(cell)) for cell in row) for row in (columns, *rows)]
+        _print_plainly(cells, title)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -34,8 +38,18 @@ def print_table(
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
-    width = None if sys.stdout.isatty() else 120
-    Console(width=width, no_color=bool(os.environ.get("NO_COLOR")), highlight=False).print(table)
+    Console(no_color=bool(os.environ.get("NO_COLOR")), highlight=False).print(table)
+
+
+def _print_plainly(rows: Sequence[Sequence[str]], title: str | None) -> None:
+    """The same table for a file or a pipe: lines are not folded, and rich stays unimported."""
+    if title:
+        sys.stdout.write(title + "\n")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
 def note(text: str, quiet: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onnxslim.cli import common, optimize, validate
+from onnxslim.cli import common, validate
 from onnxslim.cli.console import print_json
 
 
@@ -21,6 +21,7 @@ def command(
 ) -> int:
     """Optimize and validate the sample model that ships with the package."""
     from onnxslim import api, demo
+    from onnxslim.cli.job import show
 
     with tempfile.TemporaryDirectory(prefix="onnxslim-demo-") as temporary:
         folder = output or Path(temporary)
@@ -38,7 +39,7 @@ def command(
                     "validate": report.to_json()})  # fmt: skip
         return 0 if report.ok else 1
     typer.echo("onnxslim optimize: a ResNet trained on MNIST, as PyTorch exported it\n")
-    optimize.show(result)
+    show(result)
     typer.echo("\nonnxslim validate: both models on the labelled test images\n")
     validate.show(report)
     if output is not None:

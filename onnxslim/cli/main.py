@@ -1,4 +1,8 @@
-"""The command ``onnxslim``: parses, calls the API, prints, and turns errors into exit codes."""
+"""The command ``onnxslim``: parses, calls the API, prints, and turns errors into exit codes.
+
+Typer is only imported for what :mod:`onnxslim.cli.quick` does not read: help, mistakes and the
+rarer commands and options.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +13,10 @@ import re
 import sys
 from collections.abc import Sequence
 
-import typer
-
-from onnxslim.cli import demo, doctor, optimize, passes, validate
+from onnxslim.cli import quick
 from onnxslim.errors import OnnxSlimError
 
-app = typer.Typer(
-    name="onnxslim",
-    help="Make ONNX models smaller and faster, and prove that they still compute the same.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command("optimize")(optimize.command)
-app.command("validate")(validate.command)
-app.command("passes")(passes.command)
-app.command("doctor")(doctor.command)
-app.command("demo")(demo.command)
-
 COMMANDS = ("optimize", "validate", "passes", "doctor", "demo")
-
-
-def _version(show: bool) -> None:
-    if show:
-        from onnxslim import __version__
-
-        typer.echo(f"onnxslim {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
-    ),
-) -> None:
-    """Make ONNX models smaller and faster, and prove that they still compute the same."""
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -94,7 +64,15 @@ def _warn_of_name_clash() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
+    job = quick.parse(argv)
+    if job is not None:
+        from onnxslim.cli.job import execute
+
+        return execute(job)
+    import typer
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
+
+    from onnxslim.cli.app import app
 
     try:
         code = app(args=argv, standalone_mode=False)

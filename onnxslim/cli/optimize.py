@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from onnxslim.cli import common
-from onnxslim.cli.console import count_text, note, print_json, print_table, progress, size_text
-
-if TYPE_CHECKING:
-    from onnxslim.api.results import Result
 
 
 def command(
@@ -71,8 +67,7 @@ def command(
     verbose: common.Verbose = False,
 ) -> int:
     """Make a model smaller without changing what it computes."""
-    from onnxslim import api
-    from onnxslim.errors import VerificationError
+    from onnxslim.cli.job import Job, execute
 
     common.set_up_logging(verbose)
     options = common.run_options(
@@ -81,54 +76,19 @@ def command(
         image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
         mean=mean, std=std, layout=layout,
     )  # fmt: skip
-    edits = api.InterfaceEdits(
-        fix_shapes=tuple(fix_shape or ()), inputs=_names(inputs), outputs=_names(outputs),
-        rename_dims=tuple(rename_dims or ()), opset=opset,
+    edits = {
+        "fix_shapes": tuple(fix_shape or ()), "inputs": _names(inputs), "outputs": _names(outputs),
+        "rename_dims": tuple(rename_dims or ()), "opset": opset,
+    }  # fmt: skip
+    return execute(
+        Job(
+            model, output, recipe, passes=tuple(add or ()), skip=tuple(skip or ()),
+            save_recipe=save_recipe, edits=edits, options=options,
+            allow_external_dir=allow_external_dir, force=force, verify=not no_verify, json=json,
+            quiet=quiet,
+        )
     )  # fmt: skip
-    with progress(str(model), show=not (json or quiet)) as update:
-        try:
-            result = api.optimize(
-                model, recipe, output=output, passes=tuple(add or ()), skip=tuple(skip or ()),
-                edits=edits, save_recipe=save_recipe, options=options, verify=not no_verify,
-                force=force, allow_external_dir=allow_external_dir, on_step=update,
-            )  # fmt: skip
-        except VerificationError as error:
-            failed = getattr(error, "result", None)
-            if json and failed is not None:
-                print_json(failed.to_json())
-            raise
-    if json:
-        print_json(result.to_json())
-    elif not quiet:
-        show(result)
-    return 0
 
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
-
-
-def show(result: Result) -> None:
-    """Print a result as a person reads it: before and after, passes, verdict, warnings."""
-    before, after = result.before, result.after
-    changed = sorted(
-        op
-        for op in {*before.operators, *after.operators}
-        if before.operators.get(op, 0) != after.operators.get(op, 0)
-    )
-    rows = [
-        ("nodes", before.nodes, after.nodes),
-        ("parameters", count_text(before.parameters), count_text(after.parameters)),
-        ("MACs", count_text(before.macs), count_text(after.macs)),
-        ("size", size_text(before.bytes), size_text(after.bytes)),
-        *((f"  {op}", before.operators.get(op, 0), after.operators.get(op, 0)) for op in changed),
-    ]
-    print_table((str(result.output or "model"), "before", "after"), rows)
-    done = [(p.name, p.rewrites, f"{p.seconds:.2f}") for p in result.passes if p.rewrites]
-    if done:
-        print_table(("pass", "rewrites", "seconds"), done)
-    for line in result.edits:
-        note(f"edit: {line}")
-    note(result.verification.explain())
-    for warning in result.warnings:
-        note(f"warning: {warning}")

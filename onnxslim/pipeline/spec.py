@@ -33,7 +33,7 @@ def parse_pass(text: str) -> Pass:
     if match is None:
         raise UsageError(f"{text!r} is no pass: expected name or name{{option=value,...}}")
     name, body = match.groups()
-    return make_pass(get_pass(name), _table(text, body or ""))
+    return make_pass(get_pass(name), _table(text, body) if body else {})
 
 
 def _table(text: str, body: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:
     fields: set[str] = set()
     if dataclasses.is_dataclass(cls):
         fields = {f.name for f in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls) if options else {}
     values = {}
     for key, value in options.items():
         if key not in fields:

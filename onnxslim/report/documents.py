@@ -9,6 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from onnxslim.report.entries import PassEntry, Summary
+
+__all__ = ["SCHEMA", "Document", "OptimizeDocument", "PassEntry", "Summary"]
+
 SCHEMA = 1
 """Version of all documents."""
 
@@ -17,36 +21,6 @@ class Document(BaseModel):
     """Base: unknown fields are an error, so that a typo in our own code is found."""
 
     model_config = ConfigDict(extra="forbid", frozen=False)
-
-
-class Summary(Document):
-    """``S`` of the contract: what a model is made of.
-
-    Attributes:
-        nodes: Nodes of all graphs and subgraphs, ``Constant`` left out.
-        parameters: Elements of all weights, shared ones counted once.
-        macs: Multiply-accumulate operations for one sample; None when shapes stay unknown.
-        bytes: Size of the file and its external data.
-        opset: Version of the standard operator set.
-        operators: Count per operator type, by name.
-    """
-
-    nodes: int
-    parameters: int
-    macs: int | None
-    bytes: int
-    opset: int
-    operators: dict[str, int]
-
-
-class PassEntry(Document):
-    """What one pass did."""
-
-    name: str
-    options: dict[str, Any]
-    rewrites: int
-    seconds: float
-    skipped: dict[str, int]
 
 
 class OptimizeDocument(Document):

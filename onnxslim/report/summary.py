@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.cost import model_macs, parameter_count
 from onnxslim.graph import edit
-from onnxslim.report.documents import Summary
+from onnxslim.report.entries import Summary
 
 
 def summarize(model: ir.Model, size: int) -> Summary:

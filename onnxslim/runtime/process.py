@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,21 +16,10 @@ from pathlib import Path
 from onnxslim.errors import WorkerError
 from onnxslim.runtime import protocol
 from onnxslim.runtime.protocol import Value
+from onnxslim.runtime.spawn import Spawned, close_pipes, end, private_folder, spawn_in
 
 _log = logging.getLogger(__name__)
 
-_BOOT = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from onnxslim.runtime.child import main; main()"
-)
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    # since 1.29 ONNX Runtime reports to its vendor over the network, and writes a device id
-    "ORT_DISABLE_TELEMETRY": "1",
-    "ORT_TELEMETRY_DISABLED": "1",
-}
 _LOST = ("MemoryError", "bad_alloc", "Cannot allocate", "out of memory")
 
 
@@ -49,27 +36,16 @@ class Process:
 
     Args:
         folder: Private folder that both sides use; the child removes it when the parent vanishes.
+        started: The child when it was started before; None starts one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, started: subprocess.Popen[bytes] | None = None) -> None:
         self.folder = folder
         self.owner = os.getpid()
-        if not sys.executable:
-            raise WorkerError(
-                "cannot start the worker process: sys.executable is empty; "
-                "run onnxslim in an ordinary Python interpreter"
-            )
-        with (folder / "stderr").open("ab") as errors:
-            self._stderr_from = self._stderr_seen = errors.tell()
-            self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, _path(), str(folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                bufsize=0,
-                env={**os.environ, **_ENVIRONMENT, "TMPDIR": str(folder)},
-                start_new_session=True,  # a signal to the group must not stop it from cleaning up
-            )
+        errors = folder / "stderr"
+        known = errors.stat().st_size if started is None and errors.exists() else 0
+        self._stderr_from = self._stderr_seen = known
+        self._popen = spawn_in(folder) if started is None else started
         stdin, stdout = self._popen.stdin, self._popen.stdout
         if stdin is None or stdout is None:
             raise WorkerError("cannot start the worker process: no pipes")
@@ -177,30 +153,35 @@ class Process:
     def kill(self) -> None:
         """End the child at once and release its pipes; in a fork, only release."""
         if os.getpid() == self.owner:
-            self._popen.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(timeout=10)
+            end(self._popen)
         else:
             self._popen.returncode = 0  # not our child: nothing to wait for
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+            close_pipes(self._popen)
 
 
 class Resources:
-    """Folder and child of one worker, which ``weakref.finalize`` releases."""
+    """Folder and child of one worker, which ``weakref.finalize`` releases.
 
-    def __init__(self) -> None:
+    Args:
+        spawned: A child that runs already, taken by the first start.
+    """
+
+    def __init__(self, spawned: Spawned | None = None) -> None:
         self.owner = os.getpid()
+        self._spawned = spawned
         self.process: Process | None = None
         self.folder: Path | None = None
 
     def start(self) -> Process:
         """Make the folder and start a child in it."""
+        spawned, self._spawned = self._spawned, None
         try:
+            if spawned is not None:
+                self.folder = spawned.folder
+                self.process = Process(self.folder, spawned.popen)
+                return self.process
             if self.folder is None or not self.folder.is_dir():
-                self.folder = Path(tempfile.mkdtemp(prefix="onnxslim-"))
+                self.folder = private_folder()
             self.process = Process(self.folder)
         except OSError as error:
             self.release()
@@ -223,10 +204,3 @@ class Resources:
         folder, self.folder = self.folder, None
         if folder is not None and os.getpid() == self.owner:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _path() -> str:
-    """The module search path of this process for the child, without the working directory."""
-    root = str(Path(__file__).resolve().parents[2])
-    kept = [entry for entry in sys.path if entry and Path(entry).is_absolute()]
-    return json.dumps(kept if root in kept else [*kept, root])

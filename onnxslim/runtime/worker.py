@@ -31,6 +31,7 @@ from onnxslim.runtime.process import Died, Expired, Process, Resources
 from onnxslim.runtime.protocol import Answer, Value
 from onnxslim.runtime.session import Options, Session, TensorSpec, nbytes, plain
 from onnxslim.runtime.sources import Model, Source, label_of, model_file
+from onnxslim.runtime.spawn import Spawned
 from onnxslim.runtime.spool import SpoolFiles
 
 __all__ = ["Session", "TensorSpec", "Worker"]
@@ -48,17 +49,18 @@ class Worker:
 
     Args:
         limits: What the child may use.
+        spawned: A child that was started before this module could be imported.
     """
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
+    def __init__(self, *, limits: Limits | None = None, spawned: Spawned | None = None) -> None:
         self.limits = limits or Limits()
         self._generation = 0
         self._numbers = itertools.count()
-        self._adopt()
+        self._adopt(spawned)
 
-    def _adopt(self) -> None:
-        """Belong to this process, without a child yet."""
-        self._resources = Resources()
+    def _adopt(self, spawned: Spawned | None = None) -> None:
+        """Belong to this process, without a child yet, or with the one given."""
+        self._resources = Resources(spawned)
         self._finalizer = weakref.finalize(self, Resources.release, self._resources)
         self._lock = threading.RLock()
         self._held: dict[int, tuple[int, bool]] = {}  # session: declared bytes, limited provider

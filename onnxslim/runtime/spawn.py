@@ -1,0 +1,121 @@
+"""Starting the worker child. Nothing heavy is imported here, so that it can be done first of all.
+
+The child needs a third of a second to import ONNX Runtime; a parent that starts it before its own
+imports finds it ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from onnxslim.errors import WorkerError
+
+_BOOT = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from onnxslim.runtime.child import main; main()"
+)
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # since 1.29 ONNX Runtime reports to its vendor over the network, and writes a device id
+    "ORT_DISABLE_TELEMETRY": "1",
+    "ORT_TELEMETRY_DISABLED": "1",
+}
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """A child that no worker has taken yet; leaving the context ends it.
+
+    Attributes:
+        folder: Private folder that both sides use; the child removes it when the parent vanishes.
+        popen: The child.
+    """
+
+    folder: Path
+    popen: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        end(self.popen)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def spawn() -> Spawned:
+    """Start a child in a folder of its own, without waiting for it.
+
+    Raises:
+        OSError: There is no place for the folder, or no process to be had.
+        WorkerError: The interpreter does not know its own path.
+    """
+    folder = private_folder()
+    try:
+        return Spawned(folder, spawn_in(folder))
+    except BaseException:  # an interrupt too: nothing else knows of the folder yet
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def private_folder() -> Path:
+    """A new folder that only this user can read."""
+    return Path(tempfile.mkdtemp(prefix="onnxslim-"))
+
+
+def spawn_in(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a child that uses ``folder``; its errors go to the file ``stderr`` there."""
+    if not sys.executable:
+        raise WorkerError(
+            "cannot start the worker process: sys.executable is empty; "
+            "run onnxslim in an ordinary Python interpreter"
+        )
+    with (folder / "stderr").open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, _path(), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,
+            env={**os.environ, **_ENVIRONMENT, "TMPDIR": str(folder)},
+            start_new_session=True,  # a signal to the group must not stop it from cleaning up
+        )
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child and close its pipes."""
+    child.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=10)
+    close_pipes(child)
+
+
+def close_pipes(child: subprocess.Popen[bytes]) -> None:
+    """Close this side of the pipes to a child."""
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _path() -> str:
+    """The module search path of this process for the child, without the working directory."""
+    root = str(Path(__file__).resolve().parents[2])
+    kept = [entry for entry in sys.path if entry and Path(entry).is_absolute()]
+    return json.dumps(kept if root in kept else [*kept, root])
