@@ -67,7 +67,7 @@ def test_keeps_what_may_be_enlarged(x: str, z: str, k: np.ndarray) -> None:
 
 @pytest.mark.parametrize("k", ["bool[2,4]", np.array([[True], [False]])])
 def test_keeps_a_mixed_condition(k: object) -> None:
-    model = net("h = Where(k, x, z)  y = Neg(h)", x="float[2,4]", z=ZERO, k=k)  # type: ignore[arg-type]
+    model = net("h = Where(k, x, z)  y = Neg(h)", x="float[2,4]", z=ZERO, k=k)
     assert_pass(PASS, model, None)
 
 

@@ -51,13 +51,13 @@ def test_one_size_before_opset_15() -> None:
 
 def test_neighbours() -> None:
     body = f"{single('a', 'i0')}  {single('b', 'i1')}  c = Concat<axis = 0>(a, b)  {FILL}"
-    model = net(body, outputs={"y": "float[N,S]"}, x="float[N,S,3]", **SCALARS)  # type: ignore[arg-type]
+    model = net(body, outputs={"y": "float[N,S]"}, x="float[N,S,3]", **SCALARS)
     assert_pass(PASS, model, ["c = Shape(x) end=2 start=0", FILL])
 
 
 def test_neighbours_and_a_number() -> None:
     body = f"{single('a', 'i0')}  {single('b', 'i1')}  c = Concat<axis = 0>(a, b, k)  {FILL}"
-    model = net(body, outputs={"y": "float[N,S,7]"}, x="float[N,S,3]", k=ints(7), **SCALARS)  # type: ignore[arg-type]
+    model = net(body, outputs={"y": "float[N,S,7]"}, x="float[N,S,3]", k=ints(7), **SCALARS)
     lines = ["c_s2 = Shape(x) end=2 start=0", "c = Concat(c_s2, c_s1) axis=0", FILL]
     assert_pass(PASS, model, lines)
 

@@ -115,7 +115,7 @@ def test_keeps_an_empty_scan_output() -> None:
     ],
 )
 def test_keeps_other_loops(head: str, given: dict[str, object]) -> None:
-    model = net(f"y = Loop<{GOES_ON}>({head}, x)", outputs=OUT, x=X, **given)  # type: ignore[arg-type]
+    model = net(f"y = Loop<{GOES_ON}>({head}, x)", outputs=OUT, x=X, **given)
     assert_pass(PASS, model, None, run=False)
 
 
