@@ -106,9 +106,8 @@ def _constant(node: ir.Node, name: str, array: np.ndarray) -> ir.Value:
         count += 1
         stem = f"{node.outputs[0].name}_{name}{count}"
     tensor = ir.tensor(array, name=stem)
-    value = ir.Value(
-        name=stem, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
-    )
+    shape = ir.Shape(array.shape)
+    value = ir.Value(name=stem, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
     graph.register_initializer(value)
     return value
 
@@ -117,7 +116,7 @@ def _to_input(node: ir.Node, name: str, index: int, dtype: type = np.int64) -> N
     """Move an attribute to an input."""
     if name not in node.attributes:
         return
-    array = np.asarray(edit.attr(node, name), dtype=dtype)
+    array: np.ndarray = np.asarray(edit.attr(node, name), dtype=dtype)
     node.attributes.pop(name)
     if len(node.inputs) <= index:
         node.resize_inputs(index + 1)
