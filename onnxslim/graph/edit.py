@@ -6,7 +6,7 @@ the provenance and the names; these functions change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ SOURCE = "onnxslim.source"
 
 SOURCES = "onnxslim.sources"
 """``model.meta`` key: per node of the loaded model ``(name, op, output names)``."""
+
+_GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
 
 RANDOM_OPS = frozenset(
     {
@@ -164,15 +166,16 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
     return next(iter(uses)).node
 
 
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+def subgraphs(node: ir.Node) -> Sequence[ir.Graph]:
     """The graphs held by the attributes of a node (If, Loop, Scan, SequenceMap)."""
-    for attribute in node.attributes.values():
-        if attribute.is_ref():
+    found: list[ir.Graph] | None = None
+    for attribute in node.attributes.data.values():  # the plain dictionary: asked of every node
+        kind = attribute.type
+        if kind is not _GRAPH and kind is not _GRAPHS or attribute.is_ref():
             continue
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.value
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.value
+        found = found if found is not None else []
+        found += (attribute.value,) if kind is _GRAPH else attribute.value
+    return found or ()
 
 
 def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:

@@ -19,7 +19,7 @@ from onnxslim.graph.messages import refuse, root_cause, show
 from onnxslim.graph.normalize import Normalizer, normalize_domains
 from onnxslim.graph.scopes import check_names
 from onnxslim.graph.signature import SCOPE, Port, Scope, Signature, set_signature, symbols
-from onnxslim.graph.tensors import mapped_tensor
+from onnxslim.graph.tensors import FileTensor, mapped_tensor
 
 OLDEST_IR, IR_WITH_CONSTANTS = 1, 4
 """Below IR version 4 every initializer is listed as an input; none of them can be replaced."""
@@ -82,6 +82,7 @@ def build(proto: onnx.ModelProto, origin: Origin) -> ir.Model:
         raise refuse(label, root_cause(error), "a model that onnx_ir can read") from error
     if normalizer.regions:
         _place_mapped(model, normalizer.regions)
+    _keep_facts(model)
     _attach(model, normalizer.scopes)
     set_signature(model, signature)
     return model
@@ -214,6 +215,23 @@ def _place_mapped(model: ir.Model, regions: dict[bytes, Payload]) -> None:
                 elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
                     tensors = [_mapped(t, regions) or t for t in attribute.as_tensors()]
                     node.attributes[name] = ir.AttrTensors(name, tensors)
+
+
+def _keep_facts(model: ir.Model) -> None:
+    """Replace the tensors of onnx_ir, which ask the protobuf at every access."""
+    for graph in bodies(model):
+        for value in graph.initializers.values():
+            if type(value.const_value) is ir.TensorProtoTensor:
+                value.const_value = FileTensor(value.const_value.raw)
+        for node in graph:
+            if node.op_type != "Constant":
+                continue
+            attribute = node.attributes.get("value")
+            if attribute is not None and type(attribute.value) is ir.TensorProtoTensor:
+                kept = FileTensor(attribute.value.raw)
+                node.attributes["value"] = ir.AttrTensor(
+                    "value", kept, doc_string=attribute.doc_string
+                )
 
 
 def _mapped(

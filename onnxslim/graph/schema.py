@@ -16,9 +16,12 @@ STANDARD_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.train
 """Domains whose operators are all known: an unknown name there is an invalid model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema:
-    """What the structural verifier needs to know of one operator version."""
+    """What the structural verifier needs to know of one operator version.
+
+    There is one object per version: it is compared, and hashed, by identity.
+    """
 
     min_inputs: int
     max_inputs: int

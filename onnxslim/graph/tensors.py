@@ -26,6 +26,35 @@ _MOST_DIMS = 64  # what numpy can hold
 _LARGEST_DIM = 1 << 48
 
 
+class FileTensor(ir.TensorProtoTensor):
+    """A tensor of the file whose type, shape and array are taken from the protobuf once."""
+
+    __slots__ = ("_array", "_dtype", "_shape")
+
+    def __init__(self, proto: onnx.TensorProto) -> None:
+        super().__init__(proto)
+        self._dtype = ir.DataType(proto.data_type)
+        self._shape = ir.Shape(proto.dims, frozen=True)
+        self._array: np.ndarray | None = None
+
+    @property
+    def dtype(self) -> ir.DataType:  # type: ignore[override]
+        """Element type."""
+        return self._dtype
+
+    @property
+    def shape(self) -> ir.Shape:  # type: ignore[override]
+        """Dimensions."""
+        return self._shape
+
+    def numpy(self) -> np.ndarray:
+        """The array; nobody may write to it."""
+        if self._array is None:
+            self._array = super().numpy()
+            self._array.setflags(write=False)
+        return self._array
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a data type is stored.

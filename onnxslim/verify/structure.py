@@ -10,7 +10,8 @@ All of it is linear in the number of nodes and needs no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import onnx_ir as ir
 
@@ -81,7 +82,8 @@ class _Checker:
             own.add(value)
             taken.add(name)
         for node in graph:
-            yield from self._inputs(node, own, visible)
+            if any(v is not None and v not in own and v not in visible for v in node.inputs):
+                yield from self._inputs(node, own, visible)
             yield from self._outputs(node, taken, names)
             for inner in edit.subgraphs(node):
                 yield from self.graph(inner, own | visible, names | frozenset(taken))
@@ -113,7 +115,7 @@ class _Checker:
             taken.add(value.name)
 
     def _operator(self, node: ir.Node) -> Iterator[str]:
-        if node.op_identifier() in self.functions:
+        if self.functions and node.op_identifier() in self.functions:
             return
         version = self.opsets.get(node.domain)
         if version is None:
@@ -127,8 +129,12 @@ class _Checker:
                 yield f"{_label(node)}: there is no operator {node.op_type} in {where}"
             return
         yield from _arity(node, schema)
-        yield from _attributes(node, schema)
-        yield from _types(node, schema)
+        names = node.attributes.data.keys()
+        if not schema.attributes.issuperset(names) or not names >= schema.required:
+            yield from _attributes(node, schema)
+        kinds = tuple(map(_type_text, node.inputs))
+        if not _fits(schema, kinds):
+            yield from _types(node, schema)
 
 
 def _fed(graph: ir.Graph, promised: Signature) -> list[str | None]:
@@ -167,32 +173,46 @@ def _attributes(node: ir.Node, schema: Schema) -> Iterator[str]:
             yield f"{_label(node)} has an attribute {name!r} that its operator does not have"
 
 
+@lru_cache(maxsize=4096)
+def _fits(schema: Schema, kinds: tuple[str | None, ...]) -> bool:
+    """Whether inputs of these types are what the schema takes: the same few come all the time."""
+    return next(_misfits(schema, kinds), None) is None
+
+
 def _types(node: ir.Node, schema: Schema) -> Iterator[str]:
     """Inputs whose type the schema excludes, or which differ where one type letter binds them."""
+    for problem in _misfits(schema, tuple(map(_type_text, node.inputs))):
+        yield f"{_label(node)}: {problem}"
+
+
+def _misfits(schema: Schema, kinds: Sequence[str | None]) -> Iterator[str]:
     bound: dict[str, str] = {}
     allowed = dict(schema.constraints)
-    for index, value in enumerate(node.inputs):
+    for index, text in enumerate(kinds):
         kind = schema.input_type(index)
-        text = _type_text(value)
         if kind is None or text is None:
             continue
         if kind in allowed:
             if text not in allowed[kind]:
-                yield f"{_label(node)}: input {index} is {text}, which the operator does not take"
+                yield f"input {index} is {text}, which the operator does not take"
             heterogeneous = schema.variadic_input and not schema.homogeneous
             if heterogeneous and index >= len(schema.input_types) - 1:
                 continue
             if bound.setdefault(kind, text) != text:
-                yield f"{_label(node)}: input {index} is {text}, another input {bound[kind]}"
+                yield f"input {index} is {text}, another input {bound[kind]}"
         elif text != kind:
-            yield f"{_label(node)}: input {index} is {text}, expected {kind}"
+            yield f"input {index} is {text}, expected {kind}"
 
 
 def _type_text(value: ir.Value | None) -> str | None:
     """``tensor(float)`` as schemas spell types; None when unknown or not a plain tensor."""
-    if value is None or not isinstance(value.type, ir.TensorType):
+    if value is None:
         return None
-    return _SPELLING.get(value.type.dtype.name, f"tensor({value.type.dtype.name.lower()})")
+    kind = value.type
+    return _SPELLING[kind.dtype] if isinstance(kind, ir.TensorType) else None
 
 
-_SPELLING = {"FLOAT": "tensor(float)", "DOUBLE": "tensor(double)", "UNDEFINED": None}
+_IRREGULAR = {"FLOAT": "tensor(float)", "DOUBLE": "tensor(double)", "UNDEFINED": None}
+_SPELLING: Mapping[ir.DataType, str | None] = {
+    kind: _IRREGULAR.get(kind.name, f"tensor({kind.name.lower()})") for kind in ir.DataType
+}
