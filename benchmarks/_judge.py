@@ -123,14 +123,15 @@ class Judge:
                         _compare(value, given[name], worst)
                 return worst if self.feeds else Verdict(problem="no input was accepted")
         except OnnxSlimError as error:
-            return Verdict(problem=str(error).replace("\n", " ")[:200])
+            return Verdict(problem=str(error).replace("\n", " ")[:160])
 
     def _interface(self, session: Session) -> str:
         for what in ("inputs", "outputs"):
             before = [(s.name, str(s.dtype)) for s in getattr(self._session, what)]
             after = [(s.name, str(s.dtype)) for s in getattr(session, what)]
             if before != after:
-                return f"{what} {before} became {after}"
+                odd = [item for item in (*before, *after) if (item in before) != (item in after)]
+                return f"{what} {odd or after} are not the original's"[:160]
         return ""
 
     def latencies(self, candidate: Path, rounds: int, seconds: float) -> tuple[list[float], ...]:

@@ -32,7 +32,10 @@ def split_sizes(node: ir.Node) -> list[int] | None:
 def make_split(
     x: ir.Value, sizes: Sequence[int], axis: int, graph: ir.Graph, ctx: PassContext
 ) -> ir.Node:
-    """A Split in the form of the opset."""
+    """A Split in the form of the opset; sizes that are equal are not written down."""
+    if len(set(sizes)) == 1:
+        parts = {"num_outputs": len(sizes)} if ctx.opset >= 18 else {}
+        return ir.node("Split", [x], {"axis": axis, **parts}, num_outputs=len(sizes))
     if ctx.opset < 13:
         return ir.node("Split", [x], {"axis": axis, "split": sizes}, num_outputs=len(sizes))
     given = ctx.constant(graph, "split", np.array(sizes, np.int64))

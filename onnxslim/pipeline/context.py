@@ -311,10 +311,13 @@ class PassContext:
             node.meta[edit.SOURCE] = tuple(sorted({*own, *more}))
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
-        """Let one input of a node read another value."""
+        """Let one input of a node read another value; None leaves it out."""
         old = node.inputs[index]
         before = old.producer() if old is not None else None
         node.replace_input_with(index, value)
+        if value is None:
+            given = [i for i, kept in enumerate(node.inputs) if kept is not None]
+            node.resize_inputs(given[-1] + 1 if given else 0)
         self.touch(before)
         self._touch_around(node)
 

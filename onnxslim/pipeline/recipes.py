@@ -55,6 +55,7 @@ CLEAN = (
     "fold-affine",
     "fold-matmul",
     "fuse-arithmetic",
+    "eliminate-zero-bias",
     "eliminate-common-subexpression",
     "deduplicate-initializers",
     "eliminate-dead",

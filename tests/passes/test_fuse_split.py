@@ -65,7 +65,15 @@ def test_the_later_part_is_cut_first() -> None:
 
 def test_parts_that_are_graph_outputs_keep_their_names() -> None:
     model = net("p = Slice(x, a, b, k)  q = Slice(x, b, e, k)", a=[0], b=[2], e=[4], k=[1])
-    assert_pass(PASS, model, ["p, q = Split(x, split_s1) axis=1"])
+    assert_pass(PASS, model, ["p, q = Split(x) axis=1"])
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_equal_sizes_are_not_written_down(opset: int) -> None:
+    lines = lines_of(3)
+    more = " num_outputs=3" if opset >= 18 else ""
+    lines[0] = f"s0, s0_s1, s0_s2 = Split(x) axis=1{more}"
+    assert_pass(PASS, slices((0, 2), (2, 4), (4, 6), opset=opset), lines)
 
 
 @pytest.mark.parametrize("opset", [12, 17, 18])
