@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -41,36 +42,37 @@ class _Digests:
     """Keys of initializers; only those whose size occurs twice are read, and each once."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._counts: dict[Hashable, int] = {}
+        values = [v for g in edit.all_graphs(model) for v in g.initializers.values()]
+        outlines = {value: _outline(value) for value in values}
+        self._samples: dict[ir.Value, Hashable] = {}
+        alike = Counter(outlines.values())
+        for value, outline in outlines.items():
+            if outline is not None and alike[outline] > 1:
+                self._samples[value] = (outline, *_sample(value))
+        self._alike = Counter(self._samples.values())
         self._known: dict[ir.Value, Hashable] = {}
-        for graph in edit.all_graphs(model):
-            for value in graph.initializers.values():
-                for part in (_outline(value), _sampled(value)):
-                    self._counts[part] = self._counts.get(part, 0) + 1
 
     def key(self, value: ir.Value) -> Hashable | None:
         """Equal keys mean equal bits; None for one that no other can equal."""
         if value not in self._known:
-            sample = _sampled(value)
-            alone = sample is None or self._counts[sample] < 2
+            sample = self._samples.get(value)
+            alone = sample is None or self._alike[sample] < 2
             self._known[value] = None if alone else (sample, _digest(value))
         return self._known[value]
 
 
 def _outline(value: ir.Value) -> Hashable | None:
+    """Type and shape; None for what is never merged."""
     tensor = edit.constant_tensor(value)
     if tensor is None or tensor.dtype == ir.DataType.STRING:
         return None
     return (tensor.dtype, tuple(tensor.shape.numpy()))
 
 
-def _sampled(value: ir.Value) -> Hashable | None:
-    """Type, shape and a few bytes: cheap to read, and mostly enough to tell tensors apart."""
-    outline = _outline(value)
-    if outline is None:
-        return None
+def _sample(value: ir.Value) -> tuple[bytes, bytes]:
+    """A few bytes: cheap to read, and mostly enough to tell tensors apart."""
     data = _bytes(value)
-    return (outline, data[:_SAMPLE].tobytes(), data[data.size // 2 :][:_SAMPLE].tobytes())
+    return data[:_SAMPLE].tobytes(), data[data.size // 2 :][:_SAMPLE].tobytes()
 
 
 def _bytes(value: ir.Value) -> np.ndarray:

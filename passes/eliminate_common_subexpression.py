@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import onnx_ir as ir
 
 from onnxslim.graph import edit
-from onnxslim.graph.schema import default_attributes
+from onnxslim.graph.schema import get_schema
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 
@@ -76,10 +77,10 @@ def _replace(node: ir.Node, first: ir.Node, ctx: PassContext) -> bool:
 
 def _key(node: ir.Node, opset: int) -> Key | None:
     """Equal keys mean equal results; None for nodes that are left alone."""
-    if not edit.is_deterministic(node) or any(True for _ in edit.subgraphs(node)):
+    if not edit.is_deterministic(node) or edit.subgraphs(node):
         return None
-    attributes = {name: _frozen(v) for name, v in default_attributes(node, opset).items()}
-    for name, attribute in node.attributes.items():
+    attributes = dict(_defaults(node.domain, node.op_type, opset))
+    for name, attribute in node.attributes.data.items():
         frozen = None if attribute.is_ref() else _frozen(attribute.value)
         if frozen is None:
             return None
@@ -91,6 +92,13 @@ def _key(node: ir.Node, opset: int) -> Key | None:
         inputs.sort(key=lambda i: i or 0)
     outputs = tuple(bool(v.name) for v in node.outputs)
     return (node.op_type, tuple(inputs), tuple(sorted(attributes.items(), key=_first)), outputs)
+
+
+@lru_cache(maxsize=4096)
+def _defaults(domain: str, op_type: str, opset: int) -> Mapping[str, Hashable | None]:
+    """Default attributes of an operator, to compare."""
+    schema = get_schema(domain, op_type, opset)
+    return {} if schema is None else {name: _frozen(value) for name, value in schema.defaults}
 
 
 def _first(item: tuple[str, Hashable]) -> str:
@@ -106,7 +114,7 @@ def _frozen(value: Any) -> Hashable | None:
     if isinstance(value, (list, tuple)):
         items = tuple(_frozen(item) for item in value)
         return None if None in items else ("list", items)
-    if isinstance(value, ir.TensorProtocol):
+    if isinstance(value, (ir.Tensor, ir.TensorProtoTensor, ir.TensorProtocol)):  # the last is slow
         if value.size > _MAX_ELEMENTS or value.dtype == ir.DataType.STRING:
             return ("tensor", id(value))
         return ("tensor", value.dtype, tuple(value.shape.numpy()), value.tobytes())

@@ -54,7 +54,7 @@ class PassContext:
         self.growth: list[str] = []
         self.wanted_opset = 0
         self.skipped: list[tuple[str, str]] = []
-        self.since = -1
+        self.begin(-1)
         self.names = Names(model)
         self._worker = worker
         self._seen_skips: set[tuple[int, str]] = set()
@@ -98,6 +98,17 @@ class PassContext:
 
     # ---------------------------------------------------------------- worklist
 
+    def begin(self, since: int) -> None:
+        """Start a run of a pass; it need only look at what changed after this revision."""
+        self._since = since
+        self.narrowed = False
+
+    @property
+    def since(self) -> int:
+        """Revision after which changes are news to the running pass; -1 in a whole round."""
+        self.narrowed = self.narrowed or self._since >= 0  # it has not looked at everything
+        return self._since
+
     def reindex(self) -> None:
         """Walk the whole model again: after edits that did not go through this object."""
         self._index.clear()
@@ -121,11 +132,10 @@ class PassContext:
         Args:
             ops: Operator names, ``Conv`` or ``com.microsoft:Gelu``.
         """
-        queue = Queue(frozenset(ops) or None, self._sequence)
-        for op in ops or tuple(self._index):
-            for node in self._index.get(op, ()):
-                if self.since < 0 or self._changed.get(node, -1) > self.since:
-                    queue.push(node)
+        found = [node for op in ops or self._index for node in self._index.get(op, ())]
+        if (since := self.since) >= 0:
+            found = [node for node in found if self._changed.get(node, -1) > since]
+        queue = Queue(frozenset(ops) or None, self._sequence, found)
         self._queues.append(queue)
         try:
             while (waiting := queue.pop()) is not None:

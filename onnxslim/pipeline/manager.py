@@ -65,6 +65,7 @@ class Manager:
         self._on_pass = on_pass
         self._records: dict[int, PassRecord] = {}
         self._last: dict[int, int] = {}
+        self._idle: dict[int, int] = {}  # revision at which a pass saw everything and did nothing
 
     @property
     def records(self) -> list[PassRecord]:
@@ -103,7 +104,7 @@ class Manager:
         return self._stop_after is not None and len(self.runs) >= self._stop_after
 
     def _run_one(self, item: Pass, model: ir.Model, ctx: PassContext, whole: bool = True) -> int:
-        if self._stopped():
+        if self._stopped() or self._idle.get(id(item)) == ctx.revision:
             return 0
         self.runs.append(item)
         if self._on_pass is not None:
@@ -111,9 +112,13 @@ class Manager:
         record = self._records.setdefault(id(item), PassRecord(item.name, item.options()))
         start, refusals = time.perf_counter(), len(ctx.skipped)
         before = ctx.revision
-        ctx.since = -1 if whole else self._last.get(id(item), -1)
+        ctx.begin(-1 if whole else self._last.get(id(item), -1))
         rewrites = self._guarded(item, model, ctx)
         self._last[id(item)] = before
+        if rewrites and ctx.revision == before:
+            ctx.touch()
+        if ctx.revision == before and not ctx.narrowed:
+            self._idle[id(item)] = before
         record.seconds += time.perf_counter() - start
         record.rewrites += rewrites
         counts = Counter(reason for _, reason in ctx.skipped[refusals:])

@@ -121,11 +121,11 @@ def test_since_limits_the_round_to_what_changed() -> None:
     ctx = context("a = Relu(x)  b = Neg(a)  d = Abs(b)  y = Neg(d)")
     mark = ctx.revision
     ctx.set_attributes(find(ctx, "y"), {})
-    ctx.since = mark
+    ctx.begin(mark)
     assert [n.outputs[0].name for n in ctx.nodes()] == ["d", "y"]
-    ctx.since = ctx.revision
+    ctx.begin(ctx.revision)
     assert list(ctx.nodes()) == []
-    ctx.since = -1
+    ctx.begin(-1)
     assert len(list(ctx.nodes())) == 4
 
 

@@ -168,3 +168,15 @@ def test_verify_can_be_left_out() -> None:
         return 1
 
     assert Manager(scripted(rename), verify=False).run(model, ctx) == 1
+
+
+def test_a_pass_that_saw_everything_is_not_asked_again_before_an_edit() -> None:
+    model, ctx = loaded("a = Neg(x)  b = Neg(a)  c = Neg(b)  d = Neg(c)  y = Abs(d)")
+    seen: list[int] = []
+
+    def look(model: ir.Model, ctx: PassContext) -> int:
+        seen.append(len(model.graph))
+        return 0
+
+    Manager(Recipe("r", (Repeat((Scripted(look), EliminateDoubleNeg())),))).run(model, ctx)
+    assert seen == [5, 3], "once before the edits and once after them, though there are more rounds"
