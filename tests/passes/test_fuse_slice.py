@@ -207,7 +207,8 @@ def test_a_slice_that_others_read_is_no_gather() -> None:
 
 def test_inside_a_subgraph() -> None:
     body = (
-        "y = If(c) <then_branch = t () => (float[2,4] r) { a = Slice(x, s, e)  r = Slice(a, s, e) },"
+        "y = If(c) <then_branch = t () => (float[2,4] r)"
+        " { a = Slice(x, s, e)  r = Slice(a, s, e) },"
         " else_branch = f () => (float[9,4] q) { q = Relu(x) }>"
     )
     model = net(body, x="float[9,4]", c="bool", s=[1], e=[4], outputs={"y": "float[A,4]"})
