@@ -45,6 +45,7 @@ CLEAN = (
     "fuse-layer-norm",
     "fuse-rms-norm",
     "fuse-mish",
+    "fuse-swish",
     "fuse-hard-sigmoid",
     "fuse-hard-swish",
     "fold-batchnorm",
