@@ -44,8 +44,6 @@ class FuseGelu(Pass):
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Try every Mul and Div as the last operator of a Gelu."""
-        if ctx.opset < 20:
-            return 0
         return sum(_fuse(node, ctx) for node in ctx.nodes("Mul", "Div"))
 
 
@@ -67,6 +65,8 @@ def _fuse(last: ir.Node, ctx: PassContext) -> bool:
             continue
         if not pattern.is_closed(nodes, last):
             return ctx.skip(last, pattern.OPENED)
+        if ctx.opset < 20:
+            return ctx.wants_opset(last, 20)
         attributes = {} if form == "none" else {"approximate": form}
         return pattern.fuse(nodes, last, [ir.node("Gelu", [x], attributes)], ctx)
     return False

@@ -30,7 +30,7 @@ class FuseHardSwish(Pass):
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Try every Mul."""
-        return 0 if ctx.opset < 14 else sum(_fuse(node, ctx) for node in ctx.nodes("Mul"))
+        return sum(_fuse(node, ctx) for node in ctx.nodes("Mul"))
 
 
 def _fuse(last: ir.Node, ctx: PassContext) -> bool:
@@ -48,5 +48,7 @@ def _fuse(last: ir.Node, ctx: PassContext) -> bool:
             continue
         if not pattern.is_closed([gate, last], last):
             return ctx.skip(last, pattern.OPENED)
+        if ctx.opset < 14:
+            return ctx.wants_opset(last, 14)
         return pattern.fuse([gate], last, [ir.node("HardSwish", [x])], ctx)
     return False

@@ -45,7 +45,7 @@ class FuseLayerNorm(Pass):
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Try every Div and Mul as the one that divides by the deviation."""
-        return 0 if ctx.opset < 17 else sum(_fuse(node, ctx) for node in ctx.nodes("Div", "Mul"))
+        return sum(_fuse(node, ctx) for node in ctx.nodes("Div", "Mul"))
 
 
 def _fuse(node: ir.Node, ctx: PassContext) -> bool:
@@ -70,6 +70,8 @@ def _fuse(node: ir.Node, ctx: PassContext) -> bool:
     nodes = [*core.nodes, *ending.nodes]
     if not pattern.is_closed(nodes, ending.last):
         return ctx.skip(node, pattern.OPENED)
+    if ctx.opset < 17:
+        return ctx.wants_opset(node, 17)
     scale = norm.as_vector(ending.scale, sizes, x.dtype, node, ctx)
     inputs = [x, scale]
     if ending.bias is not None:

@@ -29,7 +29,7 @@ class FuseMish(Pass):
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Try every Mul."""
-        return 0 if ctx.opset < 18 else sum(_fuse(node, ctx) for node in ctx.nodes("Mul"))
+        return sum(_fuse(node, ctx) for node in ctx.nodes("Mul"))
 
 
 def _fuse(last: ir.Node, ctx: PassContext) -> bool:
@@ -47,5 +47,7 @@ def _fuse(last: ir.Node, ctx: PassContext) -> bool:
             continue
         if not pattern.is_closed(nodes, last):
             return ctx.skip(last, pattern.OPENED)
+        if ctx.opset < 18:
+            return ctx.wants_opset(last, 18)
         return pattern.fuse(nodes, last, [ir.node("Mish", [x])], ctx)
     return False

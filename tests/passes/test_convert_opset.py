@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+import onnxslim
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.load import from_proto
 from onnxslim.pipeline import PassContext
@@ -51,3 +52,17 @@ def test_a_node_that_cannot_be_converted_keeps_the_opset() -> None:
     assert PASS(version=18).run(model, ctx) == 0  # type: ignore[call-arg]
     assert ctx.opset == 12
     assert "stays at 12" in ctx.warnings[0]
+
+
+ERF = """<ir_version: 7, opset_import: ["" : 13]> agraph (float[2, 4] x) => (float[2, 4] y)
+    <float r = {1.41421356}, float o = {1.0}, float h = {0.5}>
+    { d = Div(x, r) e = Erf(d) a = Add(e, o) m = Mul(x, a) y = Mul(m, h) }"""
+
+
+def test_the_recipe_aggressive_raises_the_opset_no_further_than_a_fusion_needs() -> None:
+    result = onnxslim.optimize(onnx.parser.parse_model(ERF), "aggressive")
+    assert [node.op_type for node in result.model.graph] == ["Gelu"]
+    assert result.after.opset == 20 and result.verification.ok
+    assert "opset raised from 13 to 20 for a fusion" in result.warnings
+    kept = onnxslim.optimize(onnx.parser.parse_model(ERF))
+    assert kept.after.opset == 13 and kept.after.nodes == 5
