@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +44,12 @@ class Job:
 
 def execute(job: Job) -> int:
     """Run a job and print its result; returns the exit code."""
-    with _little_collection(), ExitStack() as stack:
+    with ExitStack() as stack:
         spawned = _spawn(stack) if job.verify else None
         from onnxslim import api
         from onnxslim.runtime.worker import Worker
 
+        _collect_seldom(stack)
         worker = Worker(spawned=spawned)
         stack.callback(worker.close)
         show_steps = not (job.json or job.quiet)
@@ -82,15 +83,12 @@ def _spawn(stack: ExitStack) -> Spawned | None:
         return None  # it is tried again when it is needed, which says what is wrong
 
 
-@contextmanager
-def _little_collection() -> Iterator[None]:
+def _collect_seldom(stack: ExitStack) -> None:
     """Look for garbage seldom: models are many small objects that live to the end."""
-    before = gc.get_threshold()
+    stack.callback(gc.set_threshold, *gc.get_threshold())
     gc.set_threshold(200_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
+    gc.freeze()
+    gc.enable()
 
 
 def show(result: Result) -> None:

@@ -6,12 +6,15 @@ rarer commands and options.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from onnxslim.cli import quick
 from onnxslim.errors import OnnxSlimError
@@ -19,9 +22,20 @@ from onnxslim.errors import OnnxSlimError
 COMMANDS = ("optimize", "validate", "passes", "doctor", "demo")
 
 
-def run(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the console script: runs a command and exits with its code."""
-    sys.exit(invoke(list(sys.argv[1:] if argv is None else argv)))
+def run(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the console script: runs a command and exits with its code.
+
+    The process ends without taking the model and the modules apart, object by object.
+    """
+    gc.disable()  # imports make no garbage; :mod:`onnxslim.cli.job` switches it on again
+    code = invoke(list(sys.argv[1:] if argv is None else argv))
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more
+        code = code or 2
+    os._exit(code)
 
 
 def invoke(argv: list[str]) -> int:
@@ -74,6 +88,7 @@ def _dispatch(argv: list[str]) -> int:
 
     from onnxslim.cli.app import app
 
+    gc.enable()
     try:
         code = app(args=argv, standalone_mode=False)
     except NoArgsIsHelpError as error:

@@ -185,7 +185,7 @@ class PassContext:
     ) -> ir.Value:
         """A new initializer of ``graph`` under a fresh name that starts with ``stem``."""
         if isinstance(array, (np.ndarray, np.generic)):  # NumPy makes scalars of rank-0 results
-            tensor: ir.TensorProtocol = ir.tensor(np.asarray(array, order="C"))
+            tensor: ir.TensorProtocol = ir.Tensor(np.asarray(array, order="C"))
         else:
             tensor = array
         name = self.names.value(stem or "const")
