@@ -23,6 +23,7 @@ from onnxslim.errors import OnnxSlimError
 from onnxslim.runtime import protocol
 from onnxslim.runtime.limits import ChildLimits
 from onnxslim.runtime.protocol import Answer, Refusal
+from onnxslim.runtime.spawn import undisturbed_no_more
 
 _NO_MEMORY = (
     "bad_alloc",
@@ -40,6 +41,7 @@ def main() -> None:
     os.dup2(2, 1)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
+    undisturbed_no_more()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes us
     limits = ChildLimits()
     threading.Thread(target=_outlive, args=(requests, folder), daemon=True).start()

@@ -10,9 +10,12 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +35,8 @@ _ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "ORT_TELEMETRY_DISABLED": "1",
 }
+
+_POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,49 @@ def spawn() -> Spawned:
         OSError: There is no place for the folder, or no process to be had.
         WorkerError: The interpreter does not know its own path.
     """
+    spawned: Spawned | None = None
+    try:
+        with _undisturbed():
+            spawned = _spawn()
+        return spawned
+    except BaseException:  # an interrupt that had to wait
+        if spawned is not None:
+            spawned.__exit__(None, None, None)
+        raise
+
+
+def _spawn() -> Spawned:
     folder = private_folder()
     try:
         return Spawned(folder, spawn_in(folder))
-    except BaseException:  # an interrupt too: nothing else knows of the folder yet
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait: between the folder and the child nobody would remove the folder.
+
+    The child inherits that and ends it: :func:`undisturbed_no_more`.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def undisturbed_no_more() -> None:
+    """In the child: take signals again, but for those that were sent to the parent's group."""
+    if hasattr(signal, "pthread_sigmask"):
+        usual = {number: signal.signal(number, signal.SIG_IGN) for number in _POLITE}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _POLITE)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def private_folder() -> Path:
