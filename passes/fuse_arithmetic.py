@@ -11,6 +11,7 @@ Source: ONNX operators Add, Sub, Mul, Div-7/13/14 and Neg; IEEE 754-2019, sectio
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -106,10 +107,10 @@ def _grows(constants: list[ir.Value]) -> bool:
     tensors = [edit.constant_tensor(v) for v in constants]
     shapes = [tuple(t.shape.numpy()) for t in tensors if t is not None]
     try:
-        size = int(np.prod(np.broadcast_shapes(*shapes), dtype=np.int64))
+        size = math.prod(np.broadcast_shapes(*shapes))
     except ValueError:
         return True
-    if size > _MOST or size > sum(int(np.prod(s, dtype=np.int64)) for s in shapes):
+    if size > _MOST or size > sum(map(math.prod, shapes)):
         return True
     return size > _SMALL and any(len(v.uses()) > 1 for v in constants)
 

@@ -184,12 +184,11 @@ class PassContext:
         self, graph: ir.Graph, stem: str | None, array: np.ndarray | ir.TensorProtocol
     ) -> ir.Value:
         """A new initializer of ``graph`` under a fresh name that starts with ``stem``."""
-        if isinstance(array, (np.ndarray, np.generic)):  # NumPy makes scalars of rank-0 results
-            tensor: ir.TensorProtocol = ir.Tensor(np.asarray(array, order="C"))
-        else:
-            tensor = array
         name = self.names.value(stem or "const")
-        tensor = _named(tensor, name)
+        if isinstance(array, (np.ndarray, np.generic)):  # NumPy makes scalars of rank-0 results
+            tensor: ir.TensorProtocol = ir.Tensor(np.asarray(array, order="C"), name=name)
+        else:
+            tensor = _named(array, name)
         value = ir.Value(
             name=name,
             type=ir.TensorType(tensor.dtype),
@@ -254,11 +253,11 @@ class PassContext:
 
     def _describe(self, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
         """Give new nodes a name, the provenance and the documentation of the old ones."""
-        sources = sorted({i for n in old for i in n.meta.get(edit.SOURCE, ())})
+        sources = _joined([n.meta.get(edit.SOURCE, ()) for n in old])
         main = new[-1]
         keeper = next((n for n in old if edit.op_id(n) == edit.op_id(main)), old[-1])
         for node in new:
-            node.meta[edit.SOURCE] = tuple(sources)
+            node.meta[edit.SOURCE] = sources
             if node.name is None:
                 stem = keeper.name if node is main or not keeper.name else ""
                 node.name = stem or self.names.node(keeper.name, node.op_type)
@@ -316,9 +315,8 @@ class PassContext:
 
     @staticmethod
     def _add_sources(node: ir.Node, other: ir.Node) -> None:
-        own, more = node.meta.get(edit.SOURCE, ()), other.meta.get(edit.SOURCE, ())
-        if len(own) < _MAX_SOURCES:  # a hub stands for the first ones: all would be quadratic
-            node.meta[edit.SOURCE] = tuple(sorted({*own, *more}))
+        known = [n.meta.get(edit.SOURCE, ()) for n in (node, other)]
+        node.meta[edit.SOURCE] = _joined(known)
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Let one input of a node read another value; None leaves it out."""
@@ -376,6 +374,14 @@ class PassContext:
         self._changed.pop(node, None)
         for queue in self._queues:
             queue.discard(node)
+
+
+def _joined(sources: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What stands for all of these; a hub stands for the first ones: all would be quadratic."""
+    for known in sources:
+        if len(known) >= _MAX_SOURCES:
+            return known
+    return tuple(sorted({index for known in sources for index in known}))
 
 
 def _inner_graphs(nodes: Sequence[ir.Node]) -> frozenset[ir.Graph]:
