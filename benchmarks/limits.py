@@ -2,10 +2,13 @@
 
 Not run in CI: seconds and bytes depend on the machine. It needs about 4 GB of free disk::
 
-    .venv/bin/python benchmarks/limits.py [--only chain|chain-noops|external] [--gigabytes 1.6]
+    .venv/bin/python benchmarks/limits.py [--only CASE] [--gigabytes 1.6]
 
-* chain: 20,000 nodes with nothing to do, start of the program and verification included.
+* chain: 20,000 nodes that add and negate, all merged into one; start of the program and
+  verification included.
 * chain-noops: 20,000 nodes, half of them to be removed.
+* chain-tanh: 20,000 contractions, nothing to do; the output is a constant, so that the
+  verification looks for telling tensors before it.
 * external: a model whose weights lie beside it; peak of *anonymous* memory (mapped files do not
   count) of the command and all processes it starts, sampled every 20 ms (Linux only).
 """
@@ -13,6 +16,7 @@ Not run in CI: seconds and bytes depend on the machine. It needs about 4 GB of f
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -28,7 +32,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 COMMAND = [sys.executable, "-m", "onnxslim", "optimize"]
+CASES = ("chain", "chain-noops", "chain-tanh", "external")
 NODES = 20_000
+SECONDS = 6.0  # the whole command on a chain
 HALVES = {"plus": 0.5, "minus": -0.5}
 WIDTH = 5_000  # one square float32 weight: 100 MB
 
@@ -128,6 +134,13 @@ def write_chain(path: Path, *, noops: bool) -> None:
     onnx.save(_model(graph), str(path))
 
 
+def write_contractions(path: Path) -> None:
+    """Write a chain of Tanh nodes."""
+    names = ["x", *(f"v{index}" for index in range(1, NODES)), "y"]
+    nodes = [helper.make_node("Tanh", [a], [b]) for a, b in itertools.pairwise(names)]
+    onnx.save(_model(helper.make_graph(nodes, "tanh", [value("x")], [value("y")])), str(path))
+
+
 def write_external(path: Path, layers: int) -> None:
     """Write ``layers`` MatMuls of 100 MB each, with something to remove between them."""
     rng = np.random.default_rng(0)
@@ -178,21 +191,24 @@ def line(case: str, got: Measured, seconds: float | None, gigabytes: float | Non
 def main() -> None:
     """Make the models in a temporary folder, run the command on each, print a line per model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("chain", "chain-noops", "external"))
+    parser.add_argument("--only", choices=CASES)
     parser.add_argument("--gigabytes", type=float, default=1.6)
     parser.add_argument("--folder", type=Path, help="where to put the models (default: temporary)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
-        for case in ("chain", "chain-noops", "external"):
+        for case in CASES:
             if args.only not in (None, case):
                 continue
             model = Path(name) / f"{case}.onnx"
             if case == "external":
                 write_external(model, max(1, round(args.gigabytes * 10)))
                 print(line(case, measure(model), None, 0.5), flush=True)
+                continue
+            if case == "chain-tanh":
+                write_contractions(model)
             else:
                 write_chain(model, noops=case == "chain-noops")
-                print(line(case, measure(model), 20, None), flush=True)
+            print(line(case, measure(model), SECONDS, None), flush=True)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,12 @@ PLAIN = [
 @pytest.mark.parametrize("args", PLAIN, ids=" ".join)
 def test_typer_reads_the_same(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Job] = []
-    monkeypatch.setattr("onnxslim.cli.job.execute", lambda job: read.append(job) or 0)
+
+    def execute(job: Job) -> int:
+        read.append(job)
+        return 0
+
+    monkeypatch.setattr("onnxslim.cli.job.execute", execute)
     assert app(args=["optimize", *args], standalone_mode=False) == 0
     (by_typer,) = read
     plain = quick.parse(["optimize", *args])

@@ -98,7 +98,7 @@ def test_readers_and_outputs() -> None:
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])
 def test_every_integer_comes_back(kind: type) -> None:
     info = np.iinfo(kind)
-    q = np.arange(info.min, info.max + 1).astype(kind)
+    q: np.ndarray = np.arange(info.min, info.max + 1).astype(kind)
     rng = np.random.default_rng(0)
     body = "d = DequantizeLinear(x, s, z)  y = QuantizeLinear(d, s, z)"
     for zero in (info.min, 3, info.max):
