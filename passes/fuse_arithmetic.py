@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -191,7 +192,12 @@ def _is_moderate(factors: np.ndarray, kind: np.dtype) -> bool:
 
 
 def _fits(numbers: np.ndarray, kind: np.dtype) -> bool:
-    return bool((np.abs(numbers) <= float(ir.DataType.from_numpy(kind).max)).all())
+    return bool((np.abs(numbers) <= _largest(kind)).all())
+
+
+@lru_cache(maxsize=64)
+def _largest(kind: np.dtype) -> float:
+    return float(ir.DataType.from_numpy(kind).max)
 
 
 def _replace(

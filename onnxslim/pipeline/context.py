@@ -315,8 +315,7 @@ class PassContext:
 
     @staticmethod
     def _add_sources(node: ir.Node, other: ir.Node) -> None:
-        known = [n.meta.get(edit.SOURCE, ()) for n in (node, other)]
-        node.meta[edit.SOURCE] = _joined(known)
+        node.meta[edit.SOURCE] = _joined([n.meta.get(edit.SOURCE, ()) for n in (node, other)])
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Let one input of a node read another value; None leaves it out."""
@@ -355,7 +354,9 @@ class PassContext:
                 continue
             above = node.predecessors()
             self._forget(node, kept)
-            graph.remove(node, safe=True)
+            for index in range(len(node.inputs)):
+                node.replace_input_with(index, None)
+            graph.remove(node)
             self.touch(*above, *few_readers(v for p in above for v in p.outputs))
 
     def _forget(self, node: ir.Node, kept: frozenset[ir.Graph]) -> None:
