@@ -26,6 +26,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,7 +49,7 @@ class Measured:
     peak_bytes: int
     exit_code: int
     stderr: str
-    document: dict[str, object]
+    document: dict[str, Any]
 
 
 class AnonymousMemory(threading.Thread):
