@@ -8,6 +8,7 @@ extend the search path: an editable install of this project is not activated by 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -175,3 +176,16 @@ def test_the_sdist_can_be_tested_and_has_no_second_copy_of_the_passes(sdist: Pat
     assert {"LICENSE", "CHANGELOG.md", "Makefile", "passes/__init__.py"} <= names
     assert {"tests/test_packaging.py", "samples/optimize_api.py"} <= names
     assert [name for name in names if name.startswith("onnxslim/passes")] == []
+
+
+def test_every_extra_that_a_message_names_exists() -> None:
+    root = Path(__file__).parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = {
+        extra
+        for path in (root / "onnxslim").rglob("*.py")
+        for extra in re.findall(r"onnxslim-toolkit\[(\w+)\]", path.read_text())
+    }
+    assert {"cpu", "gpu", "images"} <= named <= set(extras)
