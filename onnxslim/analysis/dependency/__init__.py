@@ -1,0 +1,1 @@
+"""The dimension dependency graph: which coordinates of which axes must be removed together."""
