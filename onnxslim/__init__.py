@@ -16,6 +16,7 @@ _API = (
     "InterfaceEdits",
     "Result",
     "RunOptions",
+    "inspect",
     "load",
     "optimize",
     "save",

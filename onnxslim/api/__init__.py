@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.api.optimizing import optimize
@@ -12,12 +13,14 @@ from onnxslim.api.sources import load, save
 from onnxslim.graph.interface import InterfaceEdits
 
 if TYPE_CHECKING:
+    from onnxslim.api.inspecting import inspect
     from onnxslim.api.validating import validate
 
 __all__ = [
     "InterfaceEdits",
     "Result",
     "RunOptions",
+    "inspect",
     "load",
     "optimize",
     "save",
@@ -26,10 +29,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """``validate`` on first use: it reads data in many forms, which takes a while to import."""
-    if name == "validate":
-        from onnxslim.api.validating import validate
+_LATER = {"inspect": "inspecting", "validate": "validating"}
 
-        return validate
+
+def __getattr__(name: str) -> Any:
+    """The rarer functions on first use: what they need takes a while to import."""
+    if name in _LATER:
+        return getattr(import_module(f"onnxslim.api.{_LATER[name]}"), name)
     raise AttributeError(f"module 'onnxslim.api' has no attribute {name!r}")
