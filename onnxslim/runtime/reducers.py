@@ -353,6 +353,9 @@ _KINDS: Mapping[str, type[Reducer]] = {c.kind: c for c in (MinMax, Histogram, Gr
 
 def make(kind: str, options: Mapping[str, Any]) -> Reducer:
     """Build a reducer by its name, as the child does."""
-    if kind not in _KINDS:
-        raise UsageError(f"no reducer {kind!r}; there are {', '.join(_KINDS)}")
-    return _KINDS[kind](**options)
+    from onnxslim.runtime.moments import Moments  # that module imports this one
+
+    kinds: dict[str, type[Reducer]] = {**_KINDS, Moments.kind: Moments}
+    if kind not in kinds:
+        raise UsageError(f"no reducer {kind!r}; there are {', '.join(kinds)}")
+    return kinds[kind](**options)

@@ -1,0 +1,82 @@
+"""What calibration data says of the tensors in which units take part, measured in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxslim.analysis.dependency.groups import Group, Role, Site
+from onnxslim.runtime.moments import Moments
+from onnxslim.runtime.reducers import Reducer
+
+if TYPE_CHECKING:
+    from onnxslim.runtime.session import Session
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Statistics per position of one axis of a tensor, over samples and all other axes.
+
+    Attributes:
+        mean: (n,) mean.
+        mean_abs: (n,) mean magnitude.
+        mean_square: (n,) mean square.
+        zeros: (n,) part of the values that are exactly zero, 0 to 1.
+    """
+
+    mean: Array
+    mean_abs: Array
+    mean_square: Array
+    zeros: Array
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Moments by value name and axis; empty without calibration data."""
+
+    moments: Mapping[tuple[str, int], Moment] = field(default_factory=dict)
+
+    def at(self, site: Site) -> Moment | None:
+        """The moments of the tensor and axis of a site; None when they were not measured."""
+        found = self.moments.get((site.value.name or "", site.axis))
+        return found if found is not None and len(found.mean) == len(site.units) else None
+
+
+def measured_sites(groups: Iterable[Group]) -> list[Site]:
+    """The data tensors that criteria ask about: where units are consumed or normalized."""
+    roles = (Role.CONSUME, Role.STATISTIC)
+    return [s for g in groups for s in g.sites if not s.constant and s.role in roles]
+
+
+def measure(
+    session: Session, feeds: Iterable[Mapping[str, Any]], groups: Iterable[Group]
+) -> Statistics:
+    """Stream calibration data through a model and measure the tensors of all groups.
+
+    Args:
+        session: The model that the groups are of, ONNX Runtime's optimizer off.
+        feeds: Batches of calibration data.
+        groups: Groups of the model.
+    """
+    keys = dict.fromkeys((s.value.name or "", s.axis) for s in measured_sites(groups))
+    reducers: dict[str, list[Reducer]] = {}
+    for name, axis in keys:
+        reducers.setdefault(name, []).append(Moments(axis))
+    if not reducers:
+        return Statistics()
+    found = session.reduce(feeds, reducers)
+    moments = {}
+    for name, made in reducers.items():
+        for reducer, facts in zip(made, found[name], strict=True):
+            assert isinstance(reducer, Moments)
+            if facts["count"]:
+                moments[name, reducer.axis] = Moment(
+                    facts["mean"], facts["mean_abs"], facts["mean_square"], facts["zeros"]
+                )
+    return Statistics(moments)
