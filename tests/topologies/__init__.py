@@ -6,9 +6,14 @@ from collections.abc import Callable
 
 import onnx
 
+from tests.topologies.attention import ATTENTION
 from tests.topologies.convolutional import CONVOLUTIONAL
+from tests.topologies.mixed import MIXED
+from tests.topologies.recurrent import RECURRENT
 
-TOPOLOGIES: dict[str, Callable[[], onnx.ModelProto]] = {f.__name__: f for f in CONVOLUTIONAL}
+TOPOLOGIES: dict[str, Callable[[], onnx.ModelProto]] = {
+    f.__name__: f for f in (*CONVOLUTIONAL, *ATTENTION, *RECURRENT, *MIXED)
+}
 """Every model is valid and runs on random feeds, those of :data:`UNRUNNABLE` excepted."""
 
 UNRUNNABLE = frozenset({"custom_operator"})
