@@ -177,6 +177,34 @@ def accept_ports(model: ir.Model, *, redeclare: Iterable[str] = ()) -> Signature
     return new
 
 
+def retype_ports(model: ir.Model, names: Iterable[str], dtype: ir.DataType) -> Signature:
+    """Declare another element type for inputs and outputs of these names.
+
+    Args:
+        model: Its values must already have that type.
+        names: Of tensors; others are ignored.
+        dtype: The element type.
+    """
+    old, chosen = signature(model), frozenset(names)
+
+    def retyped(port: Port) -> Port:
+        if port.name not in chosen or port.dtype is None:
+            return port
+        proto = onnx.ValueInfoProto()
+        proto.CopyFrom(port.proto)
+        proto.type.tensor_type.elem_type = dtype.value
+        return Port(port.name, proto)
+
+    new = replace(
+        old,
+        inputs=tuple(map(retyped, old.inputs)),
+        outputs=tuple(map(retyped, old.outputs)),
+        listed=tuple(map(retyped, old.listed)),
+    )
+    set_signature(model, new)
+    return new
+
+
 def rename_dims(model: ir.Model, names: Mapping[str, str | int]) -> Signature:
     """Rename or fix symbolic dimensions in all declared inputs and outputs, and their values.
 
