@@ -8,7 +8,7 @@ every index of every other axis that depends on it (a whole attention head is on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -71,7 +71,7 @@ class Group:
         size: Number of units.
         cells: (size,) cell of each unit; the same number must be kept in every cell (one cell
             when there is no such constraint; blocks of a grouped convolution are cells).
-        width: Positions on the widest axis that one unit takes (8 for heads of 8 channels).
+        width: Positions that one unit takes on the narrowest axis (8 for heads of 8 channels).
         sites: Where they take part.
         layers: Names of the nodes whose weights produce or consume them, in graph order.
         kind: ``channel``, ``head`` (units of several positions) or ``hidden`` (recurrent).
@@ -117,9 +117,12 @@ class Kept:
         axes: By value name (initializers and data tensors of the model before surgery, names
             that surgery keeps) and axis: sorted indices that stay. Axes that stay whole are
             left out.
+        grouped: By name of the filter of a grouped convolution: (group, C/group kept) indices, for
+            each block of filters those of its axis 1 that stay.
     """
 
     axes: Mapping[str, Mapping[int, Indices]]
+    grouped: Mapping[str, Indices] = field(default_factory=dict)
 
     def take(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The part of a tensor of the dense model that the pruned model still has."""

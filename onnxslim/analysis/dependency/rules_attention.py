@@ -1,0 +1,118 @@
+"""Rules of fused attention operators: whole heads leave, the width of a head stays.
+
+Attention spelled out in MatMul, Softmax and Reshape needs no rule of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.analysis.dependency.atoms import Labels
+from onnxslim.analysis.dependency.builder import Builder
+from onnxslim.analysis.dependency.groups import Role
+from onnxslim.analysis.shape_context import describe
+from onnxslim.graph.edit import attr, get_input
+
+
+def _heads(b: Builder, labels: Labels | None, count: int) -> Labels | None:
+    """(count,) one label per head of an axis of whole heads."""
+    if labels is None or not count or len(labels) % count:
+        return None
+    table = labels.reshape(count, -1)
+    for column in table.T[1:]:
+        b.atoms.unite(table[:, 0], column)
+    return table[:, 0].copy()
+
+
+def attention(b: Builder, node: ir.Node) -> None:
+    """Attention (opset 23): query, key and value of 3 or 4 axes."""
+    values = [get_input(node, i) for i in range(3)]
+    axes = [b.axes(v) for v in values]
+    if any(a is None for a in axes) or any(v is not None for v in node.inputs[4:]):
+        b.fail(node, "it has a past or operands of unknown rank")
+        return
+    q, k, v = (a or [] for a in axes)
+    queries, keys = int(attr(node, "q_num_heads", 0)), int(attr(node, "kv_num_heads", 0))
+    if len(q) == 4:
+        heads = [x[1] for x in (q, k, v)]
+        for x in (q, k, v):
+            b.freeze(x[3], f"{describe(node)} takes products over it")
+    else:
+        counts = (queries, keys, keys)
+        heads = [_heads(b, x[-1], n) for x, n in zip((q, k, v), counts, strict=True)]
+    out = _share(b, node, heads)
+    _mask(b, node, get_input(node, 3), out)
+    _results(b, node, values, q, v, out)
+
+
+def _share(b: Builder, node: ir.Node, heads: list[Labels | None]) -> Labels | None:
+    """Heads of queries with the key and value heads that they use."""
+    q, k, v = heads
+    if q is None or k is None or v is None or len(q) % len(k):
+        for labels in heads:
+            b.freeze(labels, f"{describe(node)} has heads that stay")
+        return None
+    b.unite(k, v, node)
+    b.unite(q, np.repeat(k, len(q) // len(k)), node)
+    return q
+
+
+def _mask(b: Builder, node: ir.Node, mask: ir.Value | None, heads: Labels | None) -> None:
+    axes = b.axes(mask)
+    if axes is not None and len(axes) >= 3 and axes[-3] is not None:
+        b.unite(heads, axes[-3], node)
+        if b.is_constant(mask):
+            b.site(node, Role.SCALE, mask, len(axes) - 3)
+
+
+def _results(
+    b: Builder,
+    node: ir.Node,
+    values: list[ir.Value | None],
+    q: list[Labels | None],
+    v: list[Labels | None],
+    heads: Labels | None,
+) -> None:
+    for value, axes in zip(values, (q, None, v), strict=True):
+        b.site(node, Role.CONSUME, value, 1 if axes is not None and len(axes) == 4 else -1)
+    if len(q) == 4:
+        out = [q[0], heads, q[2], None]
+    else:
+        shape = node.outputs[0].shape
+        size = shape[-1] if shape is not None else None
+        last = None
+        if heads is not None and isinstance(size, int) and size % len(heads) == 0:
+            last = np.repeat(heads, size // len(heads))
+        if last is None:
+            b.freeze(heads, f"{describe(node)} has a result of unknown width")
+        out = [q[0], q[1], last]
+    b.set_axes(node.outputs[0], out)
+    for output in node.outputs[1:]:
+        if output.name and (output.uses() or output.is_graph_output()):
+            b.freeze(heads, f"{describe(node)} gives out its state")
+        b.set_axes(output, None)
+
+
+def multi_head(b: Builder, node: ir.Node) -> None:
+    """com.microsoft MultiHeadAttention and GroupQueryAttention with separate 3-axis operands."""
+    values = [get_input(node, i) for i in range(3)]
+    axes = [b.axes(v) for v in values]
+    queries = int(attr(node, "num_heads", 0))
+    keys = int(attr(node, "kv_num_heads", queries))
+    later = [i for i, v in enumerate(node.inputs) if v is not None and i > 2]
+    if any(a is None or len(a) != 3 for a in axes) or any(i not in (3, 4, 5) for i in later):
+        b.fail(node, "it has packed operands or a past")
+        return
+    q, k, v = (a or [] for a in axes)
+    counts = (queries, keys, keys)
+    heads = [_heads(b, x[-1], n) for x, n in zip((q, k, v), counts, strict=True)]
+    if later:
+        for labels in heads:
+            b.freeze(labels, f"{describe(node)} has further operands")
+    out = _share(b, node, heads)
+    _results(b, node, values, q, v, out)
+
+
+RULES = {"Attention": attention}
+MICROSOFT = {"MultiHeadAttention": multi_head}
