@@ -33,7 +33,7 @@ class Layer:
         op: ``Conv``, ``com.microsoft:Gelu``.
         scope: The graph it is in: empty, or ``If_3.then_branch``, joined by ``/``.
         depth: How many subgraphs it is in.
-        tensors: Names of its inputs and outputs.
+        tensors: Names of the weights that it reads and of its outputs.
         output_shape: Of the first output; text for a symbolic size, ``?`` for an unknown one.
         output_type: ``float32``; None when unknown.
         weights: Shapes of the weights counted here.
@@ -190,15 +190,14 @@ class _Reader:
             one = _bytes(value, self._bindings)
             sizes = None if sizes is None or one is None else add(sizes, one)
         first = outputs[0] if outputs else None
+        read = [v for v in node.inputs if v is not None and _tensor(v) is not None]
         macs = node_macs(node)
         return Layer(
             name=layer_name(node),
             op=op_id(node),
             scope=scope,
             depth=depth,
-            tensors=tuple(
-                v.name for v in (*node.inputs, *node.outputs) if v is not None and v.name
-            ),
+            tensors=tuple(v.name for v in (*read, *node.outputs) if v.name),
             output_shape=shape_text(first),
             output_type=None if first is None or first.dtype is None else str(first.dtype).lower(),
             weights=tuple(tuple(t.shape.numpy()) for t in tensors),

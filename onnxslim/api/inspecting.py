@@ -25,7 +25,7 @@ from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import UsageError
 from onnxslim.graph import edit
 from onnxslim.graph.globs import matcher, nothing_matches
-from onnxslim.graph.signature import fix_shape, rename_dims, signature
+from onnxslim.graph.signature import signature
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.report.inspection import Inspection, Port, by_operator
@@ -97,17 +97,21 @@ def inspect(
         facts=facts,
         bound=bound,
         hidden=len(found) - len(chosen),
-        warnings=tuple(_warnings(found, totals)),
+        warnings=tuple(_warnings(found, totals, _open_inputs(ports[0], bound))),
     )
 
 
 def _give_sizes(model: ir.Model, options: RunOptions) -> None:
-    """Write the sizes that the user gave into the inputs."""
+    """Put the sizes that the user gave into the shapes of the inputs."""
     given = options.describe(specs_of(model), output_names(model))
-    if given.dims:
-        rename_dims(model, given.dims)
-    for name, shape in given.shapes.items():
-        fix_shape(model, name, shape)
+    for value in model.graph.inputs:
+        if value.name and value.name in given.shapes:
+            value.shape = ir.Shape(given.shapes[value.name])
+        elif value.shape is not None and given.dims:
+            dims = (
+                d if isinstance(d, int) else given.dims.get(d.value or "", d) for d in value.shape
+            )
+            value.shape = ir.Shape(dims)
 
 
 def _interface(model: ir.Model) -> tuple[list[ir.Value], list[ir.Value]]:
@@ -120,6 +124,15 @@ def _port(value: ir.Value) -> Port:
     if isinstance(value.type, ir.TensorType):
         kind = str(value.type.dtype).lower()
     return Port(value.name or "", kind, shape_text(value))
+
+
+def _open_inputs(ports: Sequence[Port], bound: dict[str, int]) -> list[str]:
+    """Inputs with a size that has no number."""
+    return [
+        repr(p.name)
+        for p in ports
+        if p.shape is None or any(isinstance(d, str) and d not in bound for d in p.shape)
+    ]
 
 
 def _facts(model: ir.Model) -> dict[str, Any]:
@@ -195,16 +208,19 @@ def _total_macs(model: ir.Model, bound: dict[str, int]) -> int | str | None:
     return cost_text(total)
 
 
-def _warnings(found: list[Layer], totals: dict[str, Any]) -> list[str]:
+def _warnings(found: list[Layer], totals: dict[str, Any], free: Sequence[str]) -> list[str]:
     unknown = Counter(x.op for x in found if x.macs is None)
     shapeless = Counter(x.op for x in found if x.output_shape is None)
     said = []
-    if unknown:
-        said.append(f"MACs unknown for {_listed(unknown)}; the total leaves them out or is unknown")
     if shapeless:
         said.append(f"no shape could be inferred behind {_listed(shapeless)}")
-    if isinstance(totals["macs"], str):
-        said.append("sizes stay symbolic: give them with --dim NAME=N or --input-shape")
+    if unknown:
+        said.append(f"MACs are unknown for {_listed(unknown)}")
+    if free and not isinstance(totals["macs"], int):
+        said.append(
+            f"the MACs depend on sizes of {', '.join(free[:5])}: give them with --input-shape"
+            " NAME=1,3,224,224 or --dim NAME=N"
+        )
     return said
 
 

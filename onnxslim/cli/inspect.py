@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from onnxslim.report.inspection import Inspection, Port
 
 
+_WIDTH = 22
+
+
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
     sort: Annotated[
@@ -95,7 +98,7 @@ def _show_layers(document: dict[str, Any]) -> None:
     columns = ("layer", "operator", "output", "parameters", "zeros", "MACs", "share", "activation")
     rows = [
         (
-            "  " * row["depth"] + row["name"],
+            ". " * row["depth"] + row["name"],
             row["op"],
             shape(row["output_shape"]),
             count_text(row["parameters"]),
@@ -113,8 +116,10 @@ def _show_layers(document: dict[str, Any]) -> None:
 
 
 def shape(dims: list[int | str] | None) -> str:
-    """``1x64x?``; ``?`` when the rank is unknown."""
-    return "?" if dims is None else "x".join(map(str, dims)) or "scalar"
+    """``[1, 64, h]``; ``?`` when the rank is unknown, ``~`` for a size that is a long formula."""
+    if dims is None:
+        return "?"
+    return "[" + ", ".join(str(d) if len(str(d)) <= 16 else "~" for d in dims) + "]"
 
 
 def _port(port: Port) -> str:
@@ -123,11 +128,16 @@ def _port(port: Port) -> str:
 
 
 def _macs(macs: int | str | None) -> str:
-    return plain(macs) if isinstance(macs, str) else count_text(macs)
+    return _short(macs) if isinstance(macs, str) else count_text(macs)
 
 
 def _bytes(size: int | str | None) -> str:
-    return "?" if size is None else plain(size) if isinstance(size, str) else size_text(size)
+    return "?" if size is None else _short(size) if isinstance(size, str) else size_text(size)
+
+
+def _short(formula: str) -> str:
+    """A formula that fits a column; the whole is in the JSON and CSV forms."""
+    return plain(formula) if len(formula) <= _WIDTH else "symbolic"
 
 
 def _percent(part: float | None) -> str:

@@ -98,7 +98,7 @@ class Inspection:
         for row in self.rows():
             cells = {**row, "macs": row["macs"] if row["macs"] is not None else row["macs_formula"]}
             shape = row["output_shape"]
-            cells["output_shape"] = None if shape is None else "x".join(map(str, shape))
+            cells["output_shape"] = None if shape is None else f"[{', '.join(map(str, shape))}]"
             writer.writerow(["" if cells[c] is None else cells[c] for c in COLUMNS])
         return out.getvalue()
 
