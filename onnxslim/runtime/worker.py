@@ -39,7 +39,7 @@ __all__ = ["Session", "TensorSpec", "Worker"]
 Level = Literal["disable", "basic", "extended", "all"]
 
 _LEVELS = ("disable", "basic", "extended", "all")
-_LOADS = ("load", "check", "convert", "infer_shapes", "providers", "versions")
+_LOADS = ("load", "optimized", "check", "convert", "infer_shapes", "providers", "versions")
 _MIB = 1 << 20
 _LIMITED = ("cpu", "xnnpack", "dnnl")  # providers whose address space can be limited
 
@@ -261,6 +261,36 @@ class Worker:
             cpu=seconds,
         )
         return dict(zip(said["names"], map(plain, values), strict=True))
+
+    def optimized(
+        self,
+        model: Model,
+        *,
+        provider: str = "cpu",
+        threads: int = 1,
+        custom_ops: Sequence[str | Path] = (),
+        label: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The nodes that ONNX Runtime really runs, with all its optimizations.
+
+        Args:
+            model: A file or a serialized ModelProto.
+            provider: As for a session.
+            threads: As for a session.
+            custom_ops: Libraries of custom operators.
+            label: How messages call the model.
+
+        Returns:
+            Per node of the main graph ``name``, ``op``, ``inputs`` and ``outputs``.
+        """
+        more = {
+            "provider": provider,
+            "optimization": "all",
+            "threads": threads,
+            "custom_ops": [str(Path(lib).resolve()) for lib in custom_ops],
+            "folder": str(self._running().folder),
+        }
+        return list(self._onnx("optimized", model, label, **more)[0]["nodes"])
 
     # facts for doctor
 

