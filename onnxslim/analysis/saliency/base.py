@@ -16,6 +16,7 @@ import numpy.typing as npt
 from onnxslim.analysis.dependency.groups import Group, Indices, Role, Site
 from onnxslim.analysis.saliency.statistics import Statistics
 from onnxslim.analysis.saliency.weights import Weights
+from onnxslim.graph.edit import is_op
 
 Array = npt.NDArray[np.float64]
 
@@ -71,11 +72,12 @@ def mean_of(parts: Iterable[Array], size: int) -> Array | None:
 
 
 def weight_sites(group: Group) -> list[Site]:
-    """The sites of filters: constants of two or more axes that produce or consume units.
+    """The sites of filters: constants that produce or consume units, depthwise ones too.
 
     A bias says little of a unit; it counts only where there is nothing else.
     """
-    sites = [s for s in group.sites if s.constant and s.role in (Role.PRODUCE, Role.CONSUME)]
+    roles = (Role.PRODUCE, Role.CONSUME)
+    sites = [s for s in group.sites if s.constant and (s.role in roles or is_op(s.node, "Conv"))]
     wide = [s for s in sites if _row_size(s) > 1]
     return wide or sites or [s for s in group.sites if s.constant]
 

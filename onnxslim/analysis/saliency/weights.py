@@ -35,7 +35,7 @@ class Weights:
 
     def normalization(self, site: Site) -> Array | None:
         """(n,) what the BatchNormalization behind a producing site multiplies each unit by."""
-        if site.role is not Role.PRODUCE or not site.node.outputs:
+        if site.role is Role.CONSUME or not site.node.outputs:
             return None
         after = edit.sole_consumer(site.node.outputs[0])
         if not edit.is_op(after, "BatchNormalization"):
