@@ -10,13 +10,13 @@ DequantizeLinear-13; placement as measured in ``docs/quantization.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import onnx_ir as ir
 
-from onnxslim.analysis.quantization.observe import Observations
+from onnxslim.analysis.quantization.observe import Observations, sample_sizes, strides
 from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.quantization.planner import make_plan
 from onnxslim.analysis.quantization.select import Selection
@@ -56,46 +56,60 @@ class QuantizeStatic(Pass):
     exclude: tuple[str, ...] = ()
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
-        plan = self.plan(model, ctx)
+        observations = _observations(ctx)
+        plan = observations.plan or self.plan(model, observations.sizes)
+        nodes = {n.outputs[0].name: n for n in model.graph if n.outputs}
         for layer in plan.layers:
-            if not layer.quantized and layer.key in (nodes := _nodes(model)):
+            if not layer.quantized and layer.key in nodes:
                 ctx.skip(nodes[layer.key], layer.reason)
         if not plan.quantized:
             return 0
-        observations = self._observations(model, ctx, plan)
+        self._observe(model, ctx, observations, plan)
         if ctx.opset < OPSET:
             raise_opset(model, OPSET)
             infer_shapes(model)
             ctx.reindex()
-        scales = edge_scales(plan, observations.facts, self.calibrator)
-        return Emitter(ctx, plan, scales).emit()
+        return Emitter(ctx, plan, edge_scales(plan, observations.facts, self.calibrator)).emit()
 
-    def plan(self, model: ir.Model, ctx: PassContext) -> Plan:
-        """What this pass would do to a model."""
+    def plan(self, model: ir.Model, sizes: Mapping[str, int] | None = None) -> Plan:
+        """What this pass would do to a model.
+
+        Args:
+            model: With inferred shapes.
+            sizes: Sizes of symbolic dimensions in one sample.
+        """
         chosen = Selection(model, self.include, self.exclude)
-        return make_plan(model, get_target(self.target), chosen, bindings(model, ctx.calibration))
+        return make_plan(model, get_target(self.target), chosen, sizes)
 
-    def _observations(self, model: ir.Model, ctx: PassContext, plan: Plan) -> Observations:
-        found = ctx.calibration
-        if found is None:
-            raise CalibrationError(
-                "quantize-static needs calibration data: give real samples with --data"
-            )
-        if not isinstance(found, Observations):
-            feeds = found.feeds() if hasattr(found, "feeds") else found
-            found = Observations(feeds=feeds if feeds is not found else found)
-        missing = found.missing(plan.observed)
+    def _observe(
+        self, model: ir.Model, ctx: PassContext, observations: Observations, plan: Plan
+    ) -> None:
+        missing = observations.missing(plan.observed)
         if missing:
+            wanted = strides(model, missing, observations.sizes)
             with stage(model) as staged:
                 with ctx.worker.session(staged.model_path, optimization="basic") as session:
-                    found.see(session, missing)
+                    observations.see(session, wanted)
+
+
+def _observations(ctx: PassContext) -> Observations:
+    """What the caller has seen already, or an empty form over the caller's data."""
+    found = ctx.calibration
+    if found is None:
+        raise CalibrationError(
+            "quantize-static needs calibration data: give real samples with --data"
+        )
+    if isinstance(found, Observations):
         return found
+    feeds: Any = _Feeds(found)
+    return Observations(feeds=feeds, sizes=sample_sizes(ctx.model, next(iter(feeds), None)))
 
 
-def _nodes(model: ir.Model) -> Mapping[str, ir.Node]:
-    return {n.outputs[0].name or "": n for n in model.graph if n.outputs}
+@dataclass(frozen=True)
+class _Feeds:
+    """The feeds of a DataSource (batches), or of an iterable of dictionaries."""
 
+    source: Any
 
-def bindings(model: ir.Model, feeds: Iterable[Mapping[str, Any]] | None) -> dict[str, int]:
-    """Sizes of symbolic dimensions in the first feed; 1 for the first axis of the inputs."""
-    return {}
+    def __iter__(self) -> Iterator[Any]:
+        return (item.feeds if hasattr(item, "feeds") else item for item in self.source)

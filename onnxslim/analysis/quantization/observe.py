@@ -5,22 +5,33 @@ Nothing is kept but a histogram per tensor, so that memory does not grow with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import onnx_ir as ir
 
+from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.errors import CalibrationError
-from onnxslim.runtime.reducers import Histogram, Reducer
+from onnxslim.graph.edit import shape_of
+from onnxslim.runtime.reducers import Histogram
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.specs import Feed
 
 BINS = 4096
-STRIDE = 4
-"""Only large tensors are subsampled; minimum and maximum are exact all the same."""
+STRIDE = 5
+"""Of large tensors every fifth value is counted (odd, so that no column of an image is left out);
+minimum and maximum are those of all values."""
+
+LARGE = 16_384
+"""Elements per sample from which a tensor is large."""
 
 
 @dataclass
@@ -28,71 +39,146 @@ class Observations:
     """Histograms by tensor name; iterating gives the feeds they were made from.
 
     Attributes:
-        facts: Result of the reducer ``Histogram`` per tensor.
-        samples: How many samples were seen.
-        feeds: Re-iterable.
+        histograms: By tensor name.
+        feeds: Calibration data, re-iterable.
+        sizes: Sizes of the model's symbolic dimensions in one sample.
+        plan: A plan to follow instead of a new one.
     """
 
-    facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    samples: int = 0
+    histograms: dict[str, Histogram] = field(default_factory=dict)
     feeds: Iterable[Feed] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    plan: Plan | None = None
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self.feeds)
 
+    @property
+    def facts(self) -> dict[str, Mapping[str, Any]]:
+        """Result of the reducer ``Histogram`` per tensor."""
+        return {name: histogram.result() for name, histogram in self.histograms.items()}
+
     def missing(self, names: Iterable[str]) -> list[str]:
         """Tensors that have not been seen yet."""
-        return [name for name in names if name not in self.facts]
+        return [name for name in names if name not in self.histograms]
 
-    def see(self, session: Session, names: Sequence[str], on_feed: Any = None) -> None:
-        """Run the feeds and add what occurs in tensors of these names.
+    def see(
+        self,
+        session: Session,
+        strides: Mapping[str, int],
+        feeds: Iterable[Feed] | None = None,
+        on_feed: Callable[[int], None] | None = None,
+    ) -> None:
+        """Run feeds and add what occurs in tensors.
+
+        Args:
+            session: Of the float model.
+            strides: Tensor name to the stride of a new histogram.
+            feeds: Others than those of this object.
+            on_feed: Called with the number of the feed.
 
         Raises:
             CalibrationError: When there are no feeds.
         """
-        reducers: dict[str, Reducer] = {name: Histogram(BINS, STRIDE) for name in names}
+        used = {n: self.histograms.get(n) or Histogram(BINS, s) for n, s in strides.items()}
+        given = self.feeds if feeds is None else feeds
         count = 0
 
         def counted() -> Iterator[Feed]:
             nonlocal count
-            for feed in self.feeds:
+            for feed in given:
                 count += 1
                 if on_feed is not None:
                     on_feed(count)
                 yield feed
 
-        self.facts.update(session.reduce(counted(), reducers))
+        session.reduce(counted(), used)
         if not count:
             raise CalibrationError("there are no calibration samples; give some with --data")
+        self.histograms.update(used)
 
-    def save(self, path: Path) -> None:
-        """Write the histograms, atomically."""
+    def copy(self) -> Observations:
+        """The same histograms, which may then be added to apart."""
+        copied = {n: h.fresh().load(h.state()) for n, h in self.histograms.items()}
+        return Observations(copied, self.feeds, self.sizes, self.plan)
+
+    def save(self, path: Path) -> bool:
+        """Write the histograms, atomically; False when that is not possible."""
         arrays: dict[str, Any] = {}
-        for index, (name, facts) in enumerate(self.facts.items()):
-            arrays[f"{index}.name"] = np.array(name)
-            for key in ("counts", "edges", "zeros", "min", "max", "mean", "count", "nonfinite"):
-                if facts[key] is not None:
-                    arrays[f"{index}.{key}"] = np.asarray(facts[key])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{id(self)}.tmp.npz")
-        np.savez(temporary, samples=np.array(self.samples), allow_pickle=False, **arrays)
-        temporary.replace(path)
+        for index, (name, histogram) in enumerate(self.histograms.items()):
+            arrays[f"{index}.name"] = np.array([name, str(histogram.stride)])
+            arrays.update({f"{index}.{key}": a for key, a in histogram.state().items()})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+            Path(file.name).replace(path)
+        except OSError:
+            return False
+        return True
 
     def load(self, path: Path) -> bool:
         """Take over what was saved; False, changing nothing, when there is nothing usable."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 found = {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, BadZipFile):
+            states: dict[str, dict[str, Any]] = {}
+            for key, array in found.items():
+                index, _, part = key.partition(".")
+                states.setdefault(index, {})[part] = array
+            made = {}
+            for state in states.values():
+                name, stride = (str(text) for text in state.pop("name"))
+                made[name] = Histogram(BINS, int(stride)).load(state)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
-        facts: dict[str, dict[str, Any]] = {}
-        for key, array in found.items():
-            index, _, part = key.partition(".")
-            if part:
-                facts.setdefault(index, {})[part] = array if array.ndim else array.item()
-        for item in facts.values():
-            name = str(item.pop("name"))
-            for key in ("min", "max", "mean"):
-                item.setdefault(key, None)
-            self.facts[name] = item
+        self.histograms.update(made)
         return True
+
+
+def strides(model: ir.Model, names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, int]:
+    """How densely each tensor is counted: all of it unless it is large.
+
+    Args:
+        model: With inferred shapes.
+        names: Tensors of its main graph.
+        sizes: Sizes of symbolic dimensions in one sample.
+    """
+    wanted = dict.fromkeys(names, 1)
+    graph = model.graph
+    for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
+        if value.name in wanted and _elements(value, sizes) >= LARGE:
+            wanted[value.name] = STRIDE
+    return wanted
+
+
+def _elements(value: ir.Value, sizes: Mapping[str, int]) -> int:
+    dims = shape_of(value) or ()
+    known = [d if isinstance(d, int) else sizes.get(d.value or "", 1) for d in dims]
+    return math.prod(known)
+
+
+def sample_sizes(model: ir.Model, feed: Feed | None) -> dict[str, int]:
+    """Sizes of the symbolic dimensions in one sample: those of a feed, 1 for the first axis."""
+    found: dict[str, int] = {}
+    for value in model.graph.inputs:
+        array = None if feed is None or value.name is None else feed.get(value.name)
+        for axis, dim in enumerate(shape_of(value) or ()):
+            if isinstance(dim, int) or dim.value is None:
+                continue
+            if axis == 0:
+                found.setdefault(dim.value, 1)
+            elif array is not None and axis < array.ndim:
+                found.setdefault(dim.value, int(array.shape[axis]))
+    return found
+
+
+def cache_path(model: Path, data: str, names: Sequence[str]) -> Path:
+    """Where the observations of a model file on data of a digest are kept."""
+    total = hashlib.sha256(f"1/{BINS}/{STRIDE}/{data}/".encode())
+    total.update("\0".join(names).encode())
+    with open(model, "rb") as file:
+        while piece := file.read(1 << 20):
+            total.update(piece)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "onnxslim" / "observations" / f"{total.hexdigest()[:32]}.npz"
