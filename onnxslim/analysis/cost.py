@@ -1,81 +1,21 @@
 """What a model costs: multiply-accumulates and parameters.
 
-Counted are the operators that multiply matrices (Conv, ConvTranspose, Gemm, MatMul and their
-integer and fused variants, LSTM, GRU, RNN); every other operator counts as 0.
+Counted are the operators that multiply matrices (convolutions, matrix products, Einsum, recurrent
+cells, attention, with their integer and fused variants: ``cost_rules``); all others count as 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from onnxslim.analysis.dims import Dim, Dims, add, known_less, mul, product
+from onnxslim.analysis.cost_rules import COUNTERS
+from onnxslim.analysis.dims import Dim, Dims, add, known_less
 from onnxslim.analysis.symbols import substitute
-from onnxslim.graph.edit import all_graphs, attr, get_input, shape_of, subgraphs
+from onnxslim.graph.edit import all_graphs, attr, subgraphs
 
 _NO_PARAMETERS = frozenset((ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING))
-
-
-def _conv(node: ir.Node, weight: int = 1) -> Dim | None:
-    """Every output element takes one product per weight of its filter."""
-    out, w = shape_of(node.outputs[0]), shape_of(get_input(node, weight))
-    return None if out is None or w is None else mul(product(out), product(w[1:]))
-
-
-def _conv_transpose(node: ir.Node) -> Dim | None:
-    """Every input element takes one product per weight of its filter."""
-    x, w = shape_of(get_input(node, 0)), shape_of(get_input(node, 1))
-    return None if x is None or w is None else mul(product(x), product(w[1:]))
-
-
-def _gemm(node: ir.Node) -> Dim | None:
-    out, a = shape_of(node.outputs[0]), shape_of(get_input(node, 0))
-    if out is None or a is None or len(a) != 2:
-        return None
-    return mul(product(out), a[0] if attr(node, "transA", 0) else a[1])
-
-
-def _matmul(node: ir.Node) -> Dim | None:
-    out, a = shape_of(node.outputs[0]), shape_of(get_input(node, 0))
-    if out is None or not a:
-        return None
-    inner = a[-2] if len(a) > 1 and attr(node, "transA", 0) else a[-1]
-    return mul(product(out), inner)
-
-
-def _recurrent(node: ir.Node) -> Dim | None:
-    """Per step, batch entry and direction: gates * hidden * (input + hidden)."""
-    x, w, r = (shape_of(get_input(node, i)) for i in range(3))
-    if x is None or w is None or r is None or not len(x) == len(w) == len(r) == 3:
-        return None
-    per_step = add(product(w), product(r))
-    return mul(mul(x[0], x[1]), per_step)
-
-
-Counter = Callable[[ir.Node], Dim | None]
-
-_COUNTERS: Mapping[tuple[str, str], Counter] = {
-    ("", "Conv"): _conv,
-    ("", "ConvInteger"): _conv,
-    ("", "ConvTranspose"): _conv_transpose,
-    ("", "DeformConv"): _conv,
-    ("", "GRU"): _recurrent,
-    ("", "Gemm"): _gemm,
-    ("", "LSTM"): _recurrent,
-    ("", "MatMul"): _matmul,
-    ("", "MatMulInteger"): _matmul,
-    ("", "QLinearConv"): lambda node: _conv(node, 3),
-    ("", "QLinearMatMul"): _matmul,
-    ("", "RNN"): _recurrent,
-    ("com.microsoft", "DynamicQuantizeMatMul"): _matmul,
-    ("com.microsoft", "FusedConv"): _conv,
-    ("com.microsoft", "FusedGemm"): _gemm,
-    ("com.microsoft", "FusedMatMul"): _matmul,
-    ("com.microsoft", "MatMulIntegerToFloat"): _matmul,
-    ("com.microsoft", "MatMulNBits"): _matmul,
-    ("com.microsoft", "QLinearConv"): lambda node: _conv(node, 3),
-}
 
 
 def node_macs(node: ir.Node) -> Dim | None:
@@ -83,7 +23,7 @@ def node_macs(node: ir.Node) -> Dim | None:
 
     A node with subgraphs counts them once, an ``If`` its larger branch.
     """
-    counter = _COUNTERS.get((node.domain, node.op_type))
+    counter = COUNTERS.get((node.domain, node.op_type))
     if counter is not None:
         return counter(node)
     bodies = [_total(graph) for graph in subgraphs(node)]
