@@ -13,9 +13,12 @@ _checkout.install()
 _lazy_sympy.install()
 
 _API = (
+    "BenchOptions",
     "InterfaceEdits",
     "Result",
     "RunOptions",
+    "bench",
+    "diff",
     "inspect",
     "load",
     "optimize",

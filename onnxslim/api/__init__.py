@@ -13,13 +13,18 @@ from onnxslim.api.sources import load, save
 from onnxslim.graph.interface import InterfaceEdits
 
 if TYPE_CHECKING:
+    from onnxslim.api.benching import BenchOptions, bench
+    from onnxslim.api.diffing import diff
     from onnxslim.api.inspecting import inspect
     from onnxslim.api.validating import validate
 
 __all__ = [
+    "BenchOptions",
     "InterfaceEdits",
     "Result",
     "RunOptions",
+    "bench",
+    "diff",
     "inspect",
     "load",
     "optimize",
@@ -29,7 +34,13 @@ __all__ = [
 ]
 
 
-_LATER = {"inspect": "inspecting", "validate": "validating"}
+_LATER = {
+    "BenchOptions": "benching",
+    "bench": "benching",
+    "diff": "diffing",
+    "inspect": "inspecting",
+    "validate": "validating",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from onnxslim.cli import quick
 from onnxslim.errors import OnnxSlimError
 
-COMMANDS = ("optimize", "validate", "inspect", "passes", "doctor", "demo")
+COMMANDS = ("optimize", "validate", "diff", "inspect", "bench", "passes", "doctor", "demo")
 
 
 def run(argv: Sequence[str] | None = None) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +47,8 @@ class Executor:
             "run": self._run,
             "time": self._time,
             "optimized": _optimized,
+            "profile": _profile,
+            "pin": _pin,
             "evaluate": self._evaluate,
             "reduce_begin": self._reduce_begin,
             "reduce_feed": self._reduce_feed,
@@ -174,6 +177,8 @@ def _session(model: str | bytes, head: Mapping[str, Any]) -> Any:
         prefix = "session.optimized_model_external_initializers"
         options.add_session_config_entry(f"{prefix}_file_name", "optimized.data")
         options.add_session_config_entry(f"{prefix}_min_size_in_bytes", "1024")
+    if head.get("profile"):
+        options.enable_profiling, options.profile_file_prefix = True, head["profile"]
     if head.get("base_dir"):
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, head["base_dir"])
@@ -200,17 +205,48 @@ def _optimized(head: Mapping[str, Any], values: list[Value]) -> Answer:
     with tempfile.TemporaryDirectory(dir=head["folder"]) as folder:
         path = Path(folder) / "optimized.onnx"
         _session(values[0] if values else head["path"], {**head, "optimized": str(path)})
-        graph = onnx.load(path, load_external_data=False).graph
-        nodes = [
-            {
-                "name": node.name,
-                "op": f"{node.domain}:{node.op_type}" if node.domain else node.op_type,
-                "inputs": list(node.input),
-                "outputs": list(node.output),
-            }
-            for node in graph.node
-        ]
+        nodes = _nodes(onnx.load(path, load_external_data=False).graph)
     return {"nodes": nodes}, []
+
+
+def _nodes(graph: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": node.name,
+            "op": f"{node.domain}:{node.op_type}" if node.domain else node.op_type,
+            "inputs": list(node.input),
+            "outputs": list(node.output),
+        }
+        for node in graph.node
+    ]
+
+
+def _profile(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    """Run a model with ONNX Runtime's profiler, and say what ran and how long each node took."""
+    import onnx
+
+    from onnxslim.runtime import profile
+
+    with tempfile.TemporaryDirectory(dir=head["folder"]) as folder:
+        saved, prefix = Path(folder) / "optimized.onnx", Path(folder) / "profile"
+        asked = {**head, "optimized": str(saved), "profile": str(prefix)}
+        session = _session(head["path"], asked)
+        feeds = dict(zip(head["feeds"], values, strict=True))
+        for _ in range(head["warmup"] + head["runs"]):
+            session.run(None, feeds)
+        events = profile.read(Path(session.end_profiling()), head["warmup"])
+        nodes = _nodes(onnx.load(saved, load_external_data=False).graph)
+    return {"nodes": nodes, **events}, []
+
+
+def _pin(head: Mapping[str, Any], values: list[Value]) -> Answer:
+    """Keep this process, and the threads it starts from now on, on so many processors."""
+    if not hasattr(os, "sched_setaffinity"):
+        return {"cpus": []}, []
+    allowed = sorted(os.sched_getaffinity(0))
+    cpus = allowed[-head["threads"] :]
+    os.sched_setaffinity(0, cpus)
+    return {"cpus": cpus}, []
 
 
 def _provider(asked: str) -> str:

@@ -101,6 +101,36 @@ def plan_feeds(
     return search.plans()
 
 
+def find_feed(
+    specs: Sequence[InputSpec],
+    model: ir.Model | None,
+    try_run: TryRun,
+    *,
+    description: Description | None = None,
+    seed: int = 0,
+    max_tries: int = 48,
+    seconds: float = 60.0,
+) -> FeedPlans:
+    """Finds one feed that the reference runs; nothing is varied.
+
+    Args:
+        specs: The inputs.
+        model: The reference, read for hints.
+        try_run: Runs the reference.
+        description: What the user said; those sizes are never changed.
+        seed: Of the content.
+        max_tries: Runs at most.
+        seconds: After this, no new size is tried.
+
+    Raises:
+        UsageError: The description contradicts the model.
+    """
+    given = check_description(description or Description(), specs)
+    search = _Search(specs, model, try_run, given, seed, max_tries, seconds)
+    search.find_base()
+    return search.plans()
+
+
 class _Search:
     """The state of one search: bindings tried, feeds accepted, budget left."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from onnxslim.runtime import reduction
+from onnxslim.runtime.profile import Profile, profile_of
 from onnxslim.runtime.protocol import ELEMENTS, FIRST_EXOTIC, RawTensor, Value
 from onnxslim.runtime.reducers import Reducer
 from onnxslim.runtime.sources import Source
@@ -125,6 +126,27 @@ class Session:
         head = {"op": "time", "runs": runs, "warmup": warmup}
         said, _ = self.worker.session_request(self, head, feeds, seconds=seconds)
         return [float(second) for second in said["seconds"]]
+
+    def profile(self, feeds: Mapping[str, Value], runs: int = 5, warmup: int = 1) -> Profile:
+        """What ONNX Runtime really runs for this model, and how long each node takes.
+
+        The model is loaded a second time, with profiling, and unloaded again.
+        """
+        source, options = self.source, self.options
+        head = {
+            "op": "profile",
+            "path": str(source.path),
+            "base_dir": str(source.base_dir) if source.base_dir else None,
+            "provider": options.provider,
+            "optimization": options.optimization,
+            "threads": options.threads,
+            "custom_ops": list(options.custom_ops),
+            "folder": str(self.worker.folder()),
+            "runs": runs,
+            "warmup": warmup,
+        }
+        said, _ = self.worker.session_request(self, head, feeds)
+        return profile_of(said)
 
     def reduce(
         self,

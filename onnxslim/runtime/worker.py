@@ -292,6 +292,15 @@ class Worker:
         }
         return list(self._onnx("optimized", model, label, **more)[0]["nodes"])
 
+    def pin(self, threads: int) -> list[int]:
+        """Keep the child on so many processors; its answer names them (none where it cannot)."""
+        said, _ = self._request({"op": "pin", "threads": threads}, label="the worker process")
+        return [int(cpu) for cpu in said["cpus"]]
+
+    def folder(self) -> Path:
+        """The private folder, removed with the child."""
+        return self._running().folder
+
     # facts for doctor
 
     def available_providers(self) -> list[str]:
