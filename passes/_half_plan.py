@@ -7,9 +7,8 @@ float16 counts exactly to 2048 only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
@@ -58,9 +57,9 @@ class _Facts:
 
 def make_plan(
     model: ir.Model,
+    said: Callable[[ir.Node], str],
     *,
     block: Collection[str] = BLOCKED,
-    keep: Collection[str] = (),
     peaks: Mapping[str, float] | None = None,
     limit: float = LARGEST / 2,
 ) -> Plan:
@@ -68,8 +67,8 @@ def make_plan(
 
     Args:
         model: Types inferred; not changed.
+        said: Gives ``exclude`` for a node that is to stay float32.
         block: Operators that stay float32.
-        keep: Globs of names of nodes or tensors, or ``op:Type``.
         peaks: Largest magnitude of tensors on sample data, by name.
         limit: A tensor whose peak is above this stays float32.
     """
@@ -81,7 +80,7 @@ def make_plan(
     for node in _in_order(model.graph):
         slots = slots_of(node, opset)
         _note_constants(node, facts)
-        reason = None if slots is None else _reason(node, slots, facts, frozenset(block), keep)
+        reason = None if slots is None else _reason(node, slots, facts, block, said)
         _note_outputs(node, facts)
         if slots is not None and reason is None:
             plan.slots[node] = slots
@@ -117,7 +116,11 @@ def _in_order(graph: ir.Graph) -> Iterator[ir.Node]:
 
 
 def _reason(
-    node: ir.Node, slots: Slots, facts: _Facts, block: frozenset[str], keep: Collection[str]
+    node: ir.Node,
+    slots: Slots,
+    facts: _Facts,
+    block: Collection[str],
+    said: Callable[[ir.Node], str],
 ) -> str | None:
     """Why a node stays float32; empty when nothing need be said, None when it is converted."""
     if edit.is_op(node, "Cast"):
@@ -127,12 +130,12 @@ def _reason(
         return "" if slots.outputs == () and node.outputs[0].dtype == HALF else None
     if edit.op_id(node) in block:
         return "the operator is on the block list"
-    if any(_matches(node, glob) for glob in keep):
-        return "asked to stay float32"
+    if said(node) == "exclude":
+        return "excluded"
     for value in (*node.inputs, *node.outputs):
-        said = None if value is None else facts.huge.get(value) or facts.tiny.get(value)
-        if value is not None and said is not None:
-            return f"{value.name} {said}"
+        unfit = None if value is None else facts.huge.get(value) or facts.tiny.get(value)
+        if value is not None and unfit is not None:
+            return f"{value.name} {unfit}"
     if _is_quantized(node):
         return "it is part of a quantized layer"
     if any(_is_data(v, facts) for v in node.inputs) or _starts_data(node):
@@ -154,13 +157,6 @@ def _counts(node: ir.Node, facts: _Facts) -> bool:
     return any(
         v is not None and v.producer() is not None and v in facts.counts for v in node.inputs
     )
-
-
-def _matches(node: ir.Node, glob: str) -> bool:
-    if glob.startswith("op:"):
-        return fnmatchcase(edit.op_id(node), glob[3:])
-    names = [node.name, *(v.name for v in node.outputs)]
-    return any(fnmatchcase(name, glob) for name in names if name)
 
 
 def _is_data(value: ir.Value | None, facts: _Facts) -> bool:

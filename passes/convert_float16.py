@@ -22,11 +22,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.peaks import measure_peaks
+from onnxslim.analysis.quantization.select import Selection
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph import edit
 from onnxslim.graph.signature import retype_ports
 from onnxslim.passes._half_plan import BLOCKED, LARGEST, SMALLEST, make_plan
 from onnxslim.passes._half_slots import FLOAT, HALF, Slots
+from onnxslim.passes._unread import drop_unread
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 
@@ -42,7 +44,8 @@ class ConvertFloat16(Pass):
     Args:
         keep_io_types: Inputs and outputs of the model stay float32.
         block: Operators that stay float32.
-        keep: Globs of names of nodes or tensors, or ``op:Type``, that stay float32.
+        include: Only what matches one of these globs is converted.
+        exclude: What matches one of these globs stays float32.
         limit: A tensor above this on sample data stays float32.
     """
 
@@ -51,13 +54,15 @@ class ConvertFloat16(Pass):
 
     keep_io_types: bool = False
     block: tuple[str, ...] = BLOCKED
-    keep: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     limit: float = LARGEST / 2
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Convert every node that can be."""
         peaks = measure_peaks(model, ctx.worker, ctx.calibration) if ctx.calibration else {}
-        plan = make_plan(model, block=self.block, keep=self.keep, peaks=peaks, limit=self.limit)
+        said = Selection(model, self.include, self.exclude)
+        plan = make_plan(model, said, block=self.block, peaks=peaks, limit=self.limit)
         if not plan.slots:
             return 0
         for node, reason in plan.kept.items():
@@ -67,7 +72,7 @@ class ConvertFloat16(Pass):
             job.inputs(peaks, self.limit)
         job.graph(model.graph)
         job.outputs(peaks, keep=self.keep_io_types)
-        job.clean()
+        drop_unread(job.constants, ctx)
         infer_shapes(model)
         ctx.reindex()
         return len(plan.slots)
@@ -197,14 +202,3 @@ class _Converter:
         name, value.name = value.name, out.name
         out.name = name
         return out
-
-    def clean(self) -> None:
-        """Remove constants whose readers all took the float16 copy."""
-        for value in self.constants:
-            if value.uses() or value.is_graph_output():
-                continue
-            producer, owner = value.producer(), value.graph
-            if producer is not None:
-                self.ctx.remove(producer)
-            elif isinstance(owner, ir.Graph) and value.name and value.is_initializer():
-                owner.initializers.pop(value.name)

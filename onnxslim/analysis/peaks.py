@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import onnx_ir as ir
 
@@ -12,21 +12,13 @@ from onnxslim.runtime.reducers import MinMax
 from onnxslim.runtime.worker import Worker
 
 
-class Samples(Protocol):
-    """Anything that gives feeds again and again."""
-
-    def feeds(self) -> Iterator[dict[str, Any]]:
-        """Arrays by input name."""
-        ...
-
-
-def measure_peaks(model: ir.Model, worker: Worker, samples: Samples) -> dict[str, float]:
+def measure_peaks(model: ir.Model, worker: Worker, samples: Any) -> dict[str, float]:
     """Run the model on samples; the largest magnitude of each float tensor of the main graph.
 
     Args:
         model: Types inferred; not changed.
         worker: The child process.
-        samples: Sample data.
+        samples: Feeds, or an object whose method ``feeds`` gives them; read more than once.
 
     Returns:
         By name; infinite when a value is not finite.
@@ -34,8 +26,10 @@ def measure_peaks(model: ir.Model, worker: Worker, samples: Samples) -> dict[str
     floats = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
     values = [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]
     reducers = {v.name: MinMax() for v in values if v.name and v.dtype in floats}
+    given = getattr(samples, "feeds", None)
+    feeds = given() if callable(given) else samples
     with stage(model) as staged, worker.session(staged.model_path) as session:
-        found: Mapping[str, dict[str, Any]] = session.reduce(samples.feeds(), reducers)
+        found: Mapping[str, dict[str, Any]] = session.reduce(feeds, reducers)
     return {name: _peak(facts) for name, facts in found.items()}
 
 
