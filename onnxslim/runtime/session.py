@@ -141,7 +141,6 @@ class Session:
             "optimization": options.optimization,
             "threads": options.threads,
             "custom_ops": list(options.custom_ops),
-            "folder": str(self.worker.folder()),
             "runs": runs,
             "warmup": warmup,
         }

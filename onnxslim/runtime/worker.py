@@ -19,12 +19,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from onnxslim.errors import (
-    DataError,
-    OnnxSlimError,
-    UsageError,
-    WorkerError,
-)
+from onnxslim.errors import DataError, OnnxSlimError, UsageError, WorkerError
 from onnxslim.runtime import failures, protocol, sources, wire
 from onnxslim.runtime.limits import Limits
 from onnxslim.runtime.process import Died, Expired, Process, Resources
@@ -198,7 +193,8 @@ class Worker:
         if session.generation != self._generation:
             self._load(session)
         feeds = feeds or {}
-        full = {**head, "session": session.number, "feeds": list(feeds)}
+        known = {"session": session.number, "feeds": list(feeds)}
+        full = {**head, **known, "folder": str(self._running().folder)}
         values = list(feeds.values())
         declared = session.source.declared
         return self._request(full, values, session.label, declared=declared, seconds=seconds)
@@ -294,12 +290,7 @@ class Worker:
 
     def pin(self, threads: int) -> list[int]:
         """Keep the child on so many processors; its answer names them (none where it cannot)."""
-        said, _ = self._request({"op": "pin", "threads": threads}, label="the worker process")
-        return [int(cpu) for cpu in said["cpus"]]
-
-    def folder(self) -> Path:
-        """The private folder, removed with the child."""
-        return self._running().folder
+        return list(self._request({"op": "pin", "threads": threads})[0]["cpus"])
 
     # facts for doctor
 
