@@ -1,0 +1,250 @@
+"""Pairs of nodes of two graphs, by decreasing certainty.
+
+First nodes with equal surroundings on both sides, then on one side, then nodes whose label is
+unique, and at each step everything that follows from a pair through its neighbours. What is left
+is aligned as two sequences in an order that does not depend on names or on the order in the file.
+The steps are those of GumTree (Falleti et al. 2014, ASE) on a graph without cycles.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+
+from onnxslim.report.diff.align import align
+from onnxslim.report.diff.flow import Flow, Input, Output, Source, Vertex, constant_of
+from onnxslim.report.diff.hashing import Forward, Uses, backward, forward
+from onnxslim.report.diff.labels import COMMUTATIVE, FULL, KIND, OPERATOR, SHAPED, Labels
+from onnxslim.report.diff.pairs import Match, Side, canonical_order, outer_tokens, pair_ports
+
+Key = Callable[[Vertex], Hashable]
+
+
+def match(a: Flow, b: Flow, labels: Labels, outer: Match | None = None) -> Match:
+    """Pair the nodes of two flows.
+
+    Args:
+        a: First.
+        b: Second.
+        labels: Shared by both.
+        outer: Pairs of the flows around them.
+    """
+    if outer is None and not a.path:
+        inputs, outputs = pair_ports(a.inputs, b.inputs), pair_ports(a.output_names, b.output_names)
+    else:
+        inputs = {i: i for i in range(min(len(a.inputs), len(b.inputs)))}
+        outputs = {i: i for i in range(min(len(a.outputs), len(b.outputs)))}
+    return _Matcher(a, b, labels, inputs, outputs, outer).run()
+
+
+class _Matcher:
+    def __init__(
+        self,
+        a: Flow,
+        b: Flow,
+        labels: Labels,
+        inputs: dict[int, int],
+        outputs: dict[int, int],
+        outer: Match | None,
+    ) -> None:
+        self._labels = labels
+        self._tokens = (
+            [inputs.get(i, ("a", i)) for i in range(len(a.inputs))],
+            [i if i in set(inputs.values()) else ("b", i) for i in range(len(b.inputs))],
+        )
+        self._ends = (
+            [outputs.get(i, ("a", i)) for i in range(len(a.outputs))],
+            [i if i in set(outputs.values()) else ("b", i) for i in range(len(b.outputs))],
+        )
+        self._outers = outer_tokens(outer)
+        sides = [self._side(flow, i) for i, flow in enumerate((a, b))]
+        self.match = Match(sides[0], sides[1], inputs, outputs, outer)
+
+    def _side(self, flow: Flow, which: int) -> Side:
+        before = self._forward(flow, FULL, which)
+        side = Side(flow, Uses(flow), canonical_order(flow, before), before)
+        side.place = {v: i for i, v in enumerate(side.order)}
+        return side
+
+    def _forward(self, flow: Flow, level: int, which: int) -> Forward:
+        return forward(
+            flow, self._labels, level, outer=self._outers[which], tokens=self._tokens[which]
+        )
+
+    def run(self) -> Match:
+        """All steps."""
+        for level in (FULL, SHAPED, KIND):
+            self._by_surroundings(level)
+            self._unique(level)
+            self._from_ends(level)
+            if not self._left():
+                return self.match
+        for level in (FULL, SHAPED, KIND, OPERATOR):
+            self._propagate(list(self.match.pairs.items()), self._label(level))
+            self._from_ends(level)
+        self._align()
+        for level in (FULL, SHAPED, KIND, OPERATOR):
+            self._propagate(list(self.match.pairs.items()), self._label(level))
+        return self.match
+
+    def _left(self) -> bool:
+        found = self.match
+        return len(found.pairs) < min(len(found.a.order), len(found.b.order))
+
+    def _label(self, level: int) -> Key:
+        return lambda vertex: self._labels.label(vertex, level)
+
+    def _by_surroundings(self, level: int) -> None:
+        a, b = self.match.a, self.match.b
+        if level == FULL:
+            f = {**a.before, **b.before}
+        else:
+            f = {**self._forward(a.flow, level, 0), **self._forward(b.flow, level, 1)}
+        r = backward(a.flow, a.uses, self._labels, level, self._ends[0])
+        r.update(backward(b.flow, b.uses, self._labels, level, self._ends[1]))
+        self._buckets(lambda v: (f[v], r[v]))
+        self._buckets(lambda v: f[v])
+        self._buckets(lambda v: r[v])
+
+    def _buckets(self, key: Key) -> None:
+        """Pair nodes of equal key where both sides have as many; neighbours decide first."""
+        buckets = self._group(key)
+        single = [(x[0], y[0]) for x, y in buckets if len(x) == 1]
+        for x, y in single:
+            self.match.pair(x, y)
+        self._propagate(single, key)
+        for xs, ys in buckets:
+            for x in xs:
+                if x in self.match.pairs:
+                    continue
+                while ys and ys[0] in self.match.back:
+                    ys.pop(0)
+                if ys:
+                    self.match.pair(x, ys[0])
+                    self._propagate([(x, ys[0])], key)
+
+    def _group(self, key: Key) -> list[tuple[list[Vertex], list[Vertex]]]:
+        found: dict[Hashable, tuple[list[Vertex], list[Vertex]]] = {}
+        for vertex in self.match.a.order:
+            if vertex not in self.match.pairs:
+                found.setdefault(key(vertex), ([], []))[0].append(vertex)
+        for vertex in self.match.b.order:
+            if vertex not in self.match.back:
+                if (bucket := found.get(key(vertex))) is not None:
+                    bucket[1].append(vertex)
+        return [bucket for bucket in found.values() if len(bucket[0]) == len(bucket[1])]
+
+    def _unique(self, level: int) -> None:
+        key = self._label(level)
+        for xs, ys in self._group(key):
+            if len(xs) == 1 and (level == FULL or self._has_constant(xs[0])):
+                self.match.pair(xs[0], ys[0])
+                self._propagate([(xs[0], ys[0])], key)
+
+    @staticmethod
+    def _has_constant(vertex: Vertex) -> bool:
+        return any(c is not None and c.is_weight for c in map(constant_of, vertex.inputs))
+
+    def _from_ends(self, level: int) -> None:
+        """What reads a common input, and what makes a common output."""
+        found, key = self.match, self._label(level)
+        for i, j in sorted(found.outputs.items()):
+            x, y = found.a.flow.outputs[i], found.b.flow.outputs[j]
+            self._sources(x, y, key)
+        first = _input_readers(found.a.flow)
+        second = _input_readers(found.b.flow)
+        for i, j in sorted(found.inputs.items()):
+            self._readers(first.get(i, []), second.get(j, []), key)
+
+    def _propagate(self, start: Iterable[tuple[Vertex, Vertex]], key: Key) -> None:
+        """Pair neighbours of pairs that have the same key and are the only ones of it."""
+        self._work = list(start)
+        while self._work:
+            x, y = self._work.pop()
+            if x.op in COMMUTATIVE or y.op in COMMUTATIVE:
+                self._any_order(x, y, key)
+            else:
+                for p, q in zip(x.inputs, y.inputs, strict=False):
+                    self._sources(p, q, key, push=True)
+            uses = self.match.a.uses.readers[x], self.match.b.uses.readers[y]
+            if uses[0] and uses[1]:
+                self._readers(
+                    [(v, (s, i)) for s, v, i in uses[0]],
+                    [(v, (s, i)) for s, v, i in uses[1]],
+                    key,
+                    push=True,
+                )
+
+    def _free(self, source: Source, of_a: bool) -> Vertex | None:
+        side, taken = (self.match.a, self.match.pairs) if of_a else (self.match.b, self.match.back)
+        if not isinstance(source, Output) or source.node.flow is not side.flow:
+            return None
+        return None if source.node in taken else source.node
+
+    def _sources(self, p: Source, q: Source, key: Key, push: bool = False) -> None:
+        x, y = self._free(p, True), self._free(q, False)
+        if x is not None and y is not None and p.slot == q.slot and key(x) == key(y):  # type: ignore[union-attr]
+            self.match.pair(x, y)
+            if push:
+                self._work.append((x, y))
+            else:
+                self._propagate([(x, y)], key)
+
+    def _any_order(self, x: Vertex, y: Vertex, key: Key) -> None:
+        first = [v for s in x.inputs if (v := self._free(s, True)) is not None]
+        second = [v for s in y.inputs if (v := self._free(s, False)) is not None]
+        self._only(first, second, key, True)
+
+    def _readers(
+        self,
+        first: list[tuple[Vertex, Hashable]],
+        second: list[tuple[Vertex, Hashable]],
+        key: Key,
+        push: bool = False,
+    ) -> None:
+        slots = {(v, s) for v, s in first if v not in self.match.pairs}
+        if not slots:
+            return
+        groups: dict[Hashable, tuple[list[Vertex], list[Vertex]]] = {}
+        for vertex, slot in first:
+            if vertex not in self.match.pairs:
+                groups.setdefault(slot, ([], []))[0].append(vertex)
+        for vertex, slot in second:
+            if vertex not in self.match.back and slot in groups:
+                groups[slot][1].append(vertex)
+        for xs, ys in groups.values():
+            self._only(xs, ys, key, push)
+
+    def _only(self, first: list[Vertex], second: list[Vertex], key: Key, push: bool) -> None:
+        if not first or not second:
+            return
+        keyed: dict[Hashable, tuple[list[Vertex], list[Vertex]]] = {}
+        for vertex in dict.fromkeys(first):
+            keyed.setdefault(key(vertex), ([], []))[0].append(vertex)
+        for vertex in dict.fromkeys(second):
+            if (bucket := keyed.get(key(vertex))) is not None:
+                bucket[1].append(vertex)
+        for xs, ys in keyed.values():
+            if len(xs) == 1 and len(ys) == 1 and xs[0] not in self.match.pairs:
+                if ys[0] not in self.match.back:
+                    self.match.pair(xs[0], ys[0])
+                    if push:
+                        self._work.append((xs[0], ys[0]))
+                    else:
+                        self._propagate([(xs[0], ys[0])], key)
+
+    def _align(self) -> None:
+        found = self.match
+        for x, y in align(found.a.order, found.b.order, found.pairs, self._labels):
+            found.pair(x, y)
+
+
+def _input_readers(flow: Flow) -> dict[int, list[tuple[Vertex, Hashable]]]:
+    """Index of an input to the nodes that read it, with the slot."""
+    found: dict[int, list[tuple[Vertex, Hashable]]] = defaultdict(list)
+    for vertex in flow.nodes:
+        for slot, source in enumerate([*vertex.inputs, *vertex.captured]):
+            if isinstance(source, Input) and source.flow is flow:
+                code = -1 if vertex.op in COMMUTATIVE else min(slot, len(vertex.inputs))
+                found[source.index].append((vertex, code))
+    return found
