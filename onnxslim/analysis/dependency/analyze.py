@@ -14,6 +14,7 @@ from onnxslim.analysis.dependency.builder import Builder
 from onnxslim.analysis.dependency.groups import Frozen, Group, Indices, Kept, Mask, Role
 from onnxslim.analysis.dependency.rules import rule_of
 from onnxslim.analysis.dependency.solve import Solved, layer_name, solve
+from onnxslim.graph.edit import shape_of
 
 _AxisNode = tuple[str, int]
 
@@ -93,9 +94,10 @@ class Dependency:
         axes: dict[str, dict[int, Indices]] = {}
         known: dict[int, Indices | None] = {}
         for value, labels_of in self.builder.axes_of.items():
+            dims = shape_of(value)
             for axis, labels in enumerate(labels_of or ()):
-                if labels is None:
-                    continue
+                if labels is None or dims is None or dims[axis] != len(labels):
+                    continue  # a dynamic size follows by itself
                 if id(labels) not in known:
                     mask = stays[labels]
                     known[id(labels)] = None if mask.all() else np.flatnonzero(mask)

@@ -23,7 +23,7 @@ from onnxslim.graph.edit import constant_tensor, get_input, shape_of, subgraphs
 Axes = list[Labels | None]
 """Labels of each axis of a tensor; None for an axis that stays whole."""
 
-_FIRST_PRIME = 1_000_003
+_FIRST_PRIME = 1_009
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,7 @@ class Builder:
         self.grouped: list[tuple[ir.Node, ir.Value, Labels]] = []
         self._primes: dict[str, int] = {}
         self._rooted: dict[ir.Value, bool] = {}
+        self._sizes = _large_sizes(model)
 
     # ---------------------------------------------------------------- axes
 
@@ -129,13 +130,18 @@ class Builder:
             self.axes_of[value] = [a if a is not None and len(a) > 1 else None for a in axes]
 
     def number(self, dim: Dim) -> int:
-        """A size; symbols count as large different primes, so that products tell them apart."""
+        """A size; symbols count as different primes, so that products tell them apart.
+
+        No known size of the model is a multiple of one of these primes.
+        """
         if isinstance(dim, int):
             return dim
         for name in symbols(dim):
             if name not in self._primes:
-                last = max(self._primes.values(), default=_FIRST_PRIME)
-                self._primes[name] = _next_prime(last)
+                prime = _next_prime(max(self._primes.values(), default=_FIRST_PRIME))
+                while any(size % prime == 0 for size in self._sizes):
+                    prime = _next_prime(prime)
+                self._primes[name] = prime
         return evaluate(dim, self._primes)
 
     def numbers(self, value: ir.Value | None) -> list[int] | None:
@@ -238,6 +244,18 @@ def const_input(node: ir.Node, index: int) -> ir.Value | None:
     """Input ``index`` when it is a weight."""
     value = get_input(node, index)
     return value if constant_tensor(value) is not None else None
+
+
+def _large_sizes(model: ir.Model) -> list[int]:
+    """Known sizes that a prime of :meth:`Builder.number` could divide."""
+    found = {
+        dim
+        for node in model.graph
+        for value in (*node.inputs, *node.outputs)
+        for dim in shape_of(value) or ()
+        if isinstance(dim, int) and dim > _FIRST_PRIME
+    }
+    return sorted(found)
 
 
 def _next_prime(after: int) -> int:

@@ -100,19 +100,59 @@ def multi_head(b: Builder, node: ir.Node) -> None:
     axes = [b.axes(v) for v in values]
     queries = int(attr(node, "num_heads", 0))
     keys = int(attr(node, "kv_num_heads", queries))
-    later = [i for i, v in enumerate(node.inputs) if v is not None and i > 2]
-    if any(a is None or len(a) != 3 for a in axes) or any(i not in (3, 4, 5) for i in later):
-        b.fail(node, "it has packed operands or a past")
+    past = (3, 4) if node.op_type == "GroupQueryAttention" else (3, 6, 7)
+    if any(a is None or len(a) != 3 for a in axes) or any(get_input(node, i) for i in past):
+        b.fail(node, "it has packed operands, a bias or a past")
         return
     q, k, v = (a or [] for a in axes)
     counts = (queries, keys, keys)
     heads = [_heads(b, x[-1], n) for x, n in zip((q, k, v), counts, strict=True)]
-    if later:
-        for labels in heads:
-            b.freeze(labels, f"{describe(node)} has further operands")
     out = _share(b, node, heads)
+    if node.op_type == "MultiHeadAttention":
+        _mask(b, node, get_input(node, 5), out)
     _results(b, node, values, q, v, out)
 
 
+def packed(b: Builder, node: ir.Node) -> None:
+    """com.microsoft Attention: one weight (in, queries + keys + values) makes all operands."""
+    x, w = get_input(node, 0), get_input(node, 1)
+    data, weight, bias = b.axes(x), b.axes(w), b.axes(get_input(node, 2))
+    count = int(attr(node, "num_heads", 0))
+    extra = any(v is not None for v in node.inputs[4:])
+    if data is None or weight is None or extra or not b.is_constant(w) or len(data) != 3:
+        b.fail(node, "it has a past or operands of unknown rank")
+        return
+    b.unite(data[2], weight[0], node)
+    b.site(node, Role.CONSUME, x, 2)
+    b.site(node, Role.CONSUME, w, 0)
+    b.site(node, Role.PRODUCE, w, 1)
+    made = weight[1]
+    if bias and bias[0] is not None:
+        b.unite(made, bias[0], node)
+        b.site(node, Role.PRODUCE, get_input(node, 2), 0)
+    out = None if made is None else _packed_heads(b, node, made, count)
+    b.set_axes(node.outputs[0], [data[0], data[1], out])
+    for output in node.outputs[1:]:
+        b.set_axes(output, None)
+        if output.uses() or output.is_graph_output():
+            b.freeze(made, f"{describe(node)} gives out its state")
+
+
+def _packed_heads(b: Builder, node: ir.Node, made: Labels, count: int) -> Labels | None:
+    sizes = attr(node, "qkv_hidden_sizes") or [len(made) // 3] * 3
+    bounds = np.cumsum([0, *sizes])
+    parts = [made[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    heads = [_heads(b, part, count) for part in parts]
+    if bounds[-1] != len(made) or any(h is None for h in heads):
+        b.freeze(made, f"{describe(node)} has heads of uneven width")
+        return None
+    shared = _share(b, node, heads)
+    return None if shared is None else np.repeat(shared, len(parts[2]) // count)
+
+
 RULES = {"Attention": attention}
-MICROSOFT = {"MultiHeadAttention": multi_head}
+MICROSOFT = {
+    "Attention": packed,
+    "GroupQueryAttention": multi_head,
+    "MultiHeadAttention": multi_head,
+}

@@ -22,8 +22,8 @@ def batch_norm(b: Builder, node: ir.Node) -> None:
     _parameters(b, node, axes, 1, range(1, len(node.inputs)))
     b.set_axes(node.outputs[0], axes)
     if node.op_type == "InstanceNormalization":
-        for labels in axes[2:]:
-            b.freeze(labels, f"{describe(node)} computes statistics over it")
+        for axis in range(2, len(axes)):
+            b.site(node, Role.STATISTIC, get_input(node, 0), axis)
     if attr(node, "training_mode", 0):
         b.freeze(axes[1], f"{describe(node)} is in training mode")
 

@@ -18,6 +18,9 @@ from onnxslim.analysis.dependency.literals import shape_entries
 from onnxslim.analysis.shape_context import describe
 from onnxslim.graph.edit import get_input, shape_of
 
+_LARGE = 1_000_000
+"""Labels are not spelled out for axes of more positions."""
+
 
 @dataclass
 class _Axis:
@@ -140,10 +143,10 @@ def _merge(b: Builder, node: ir.Node, axis: _Axis) -> None:
         at = axis.factors.index(varying[0])
         outer = int(np.prod([f.size for f in axis.factors[:at]], dtype=np.int64))
         inner = int(np.prod([f.size for f in axis.factors[at + 1 :]], dtype=np.int64))
-        if outer * inner < 1_000_000:
+        if outer * inner < _LARGE:
             axis.labels = np.tile(np.repeat(varying[0].labels, inner), outer)
             return
-    if axis.size > 10_000_000:
+    if axis.size > _LARGE:
         for factor in varying:
             b.freeze(factor.labels, f"{describe(node)} merges it with a dynamic axis")
         return

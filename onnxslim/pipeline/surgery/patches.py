@@ -238,6 +238,21 @@ def attention(node: ir.Node, tools: Tools) -> None:
         tools.set_attributes(node, changed)
 
 
+def packed_attention(node: ir.Node, tools: Tools) -> None:
+    """The number of heads of com.microsoft Attention, and the widths of its parts."""
+    weight = get_input(node, 1)
+    dims, index = shape_of(weight), tools.axes(weight).get(1)
+    if dims is None or index is None or not isinstance(dims[1], int):
+        return
+    changed: dict[str, object] = {
+        "num_heads": int(attr(node, "num_heads", 1)) * len(index) // dims[1]
+    }
+    sizes = attr(node, "qkv_hidden_sizes")
+    if sizes:
+        changed["qkv_hidden_sizes"] = [s * len(index) // dims[1] for s in sizes]
+    tools.set_attributes(node, changed)
+
+
 PATCHES: dict[tuple[str, str], Patch] = {
     ("", "Attention"): attention,
     ("", "Conv"): conv,
@@ -256,6 +271,8 @@ PATCHES: dict[tuple[str, str], Patch] = {
     ("", "Resize"): resize,
     ("", "Slice"): slice_,
     ("", "Split"): split,
+    ("com.microsoft", "Attention"): packed_attention,
+    ("com.microsoft", "GroupQueryAttention"): attention,
     ("com.microsoft", "MultiHeadAttention"): attention,
 }
 """By domain and operator; an operator that says nothing about sizes has none."""

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.dependency.groups import Indices, Kept
 from onnxslim.analysis.dependency.literals import Entry, shape_entries
-from onnxslim.graph.edit import get_input, shape_of
+from onnxslim.graph.edit import constant_tensor, get_input, shape_of
 from onnxslim.pipeline.context import PassContext
 
 
@@ -72,13 +72,35 @@ class Tools:
         entries = shape_entries(value)
         assert entries is not None and value is not None
         producer = value.producer()
-        if producer is None or producer.op_type == "Constant":
+        if constant_tensor(value) is not None:
             numbers = [e.number if e.number is not None else -1 for e in entries]
             for position, size in sizes.items():
                 numbers[position] = size
             self.set_ints(node, index, numbers)
-            return
-        self._rewrite_concat(node, index, producer, entries, sizes)
+        elif producer is not None and all(entries[p].piece is not None for p in sizes):
+            self._rewrite_concat(node, index, producer, entries, sizes)
+        else:
+            self._overwrite(node, index, value, len(entries), sizes)
+
+    def _overwrite(
+        self, node: ir.Node, index: int, value: ir.Value, count: int, sizes: Mapping[int, int]
+    ) -> None:
+        """Replace elements of a computed shape: ``shape * mask + numbers``."""
+        graph = node.graph
+        assert graph is not None
+        mask, numbers = np.ones(count, np.int64), np.zeros(count, np.int64)
+        for position, size in sizes.items():
+            mask[position], numbers[position] = 0, size
+        steps, current = [], value
+        for op, array in (("Mul", mask), ("Add", numbers)):
+            step = ir.node(op, [current, self.ctx.constant(graph, value.name, array)])
+            step.name = self.ctx.names.node(node.name, op)
+            current = step.outputs[0]
+            current.name = self.ctx.names.value(value.name or "shape")
+            step.meta.update(node.meta)
+            steps.append(step)
+        graph.insert_before(node, steps)
+        node.replace_input_with(index, current)
 
     def _rewrite_concat(
         self,
