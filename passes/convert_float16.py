@@ -86,6 +86,7 @@ class _Converter:
         self.half: set[ir.Value] = set()
         self.casts: dict[tuple[int, ir.Value, ir.DataType], ir.Value] = {}
         self.constants: dict[ir.Value, ir.Value] = {}
+        self.named: set[str] = set()
 
     def inputs(self, peaks: Mapping[str, float], limit: float) -> None:
         """Float inputs of the model become float16 themselves."""
@@ -114,7 +115,7 @@ class _Converter:
                 self.graph(body)
                 for index, value in enumerate(body.outputs):
                     if value in self.half:
-                        body.outputs[index] = self._cast(value, FLOAT, None, body)
+                        body.outputs[index] = self._output_cast(value, FLOAT, body)
 
     def _node(self, node: ir.Node, slots: Slots) -> None:
         for index, value in enumerate(node.inputs):
@@ -181,7 +182,6 @@ class _Converter:
     def outputs(self, peaks: Mapping[str, float], *, keep: bool) -> None:
         """Float outputs stay float32, or become float16, under their names."""
         graph, wanted = self.model.graph, FLOAT if keep else HALF
-        chosen: dict[ir.Value, ir.Value] = {}
         renamed = []
         for index, value in enumerate(graph.outputs):
             if value.dtype != FLOAT and value not in self.half:
@@ -190,15 +190,16 @@ class _Converter:
                 self.ctx.warnings.append(f"output {value.name} stays float32: it is too large")
                 continue
             if value.dtype != wanted and value.producer() is not None:
-                if value not in chosen:
-                    chosen[value] = self._output_cast(value, wanted)
-                graph.outputs[index] = chosen[value]
+                graph.outputs[index] = self._output_cast(value, wanted, graph)
             if graph.outputs[index].dtype == HALF:
                 renamed.append(graph.outputs[index].name or "")
         retype_ports(self.model, renamed, HALF)
 
-    def _output_cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        out = self._cast(value, dtype, None, self.model.graph)
-        name, value.name = value.name, out.name
-        out.name = name
+    def _output_cast(self, value: ir.Value, dtype: ir.DataType, graph: ir.Graph) -> ir.Value:
+        """A Cast that takes over the name, under which the output was declared."""
+        out = self._cast(value, dtype, None, graph)
+        if value.name not in self.named:
+            name, value.name = value.name, out.name
+            out.name = name
+            self.named.add(value.name or "")
         return out
