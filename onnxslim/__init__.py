@@ -22,6 +22,7 @@ _API = (
     "inspect",
     "load",
     "optimize",
+    "quantize",
     "save",
     "slim",
     "validate",

@@ -42,6 +42,7 @@ class QuantizeStatic(Pass):
 
     Args:
         target: What the model is to run on: cpu, cpu-avx2, cpu-arm, tensorrt or a plug-in's.
+        format: qdq writes QuantizeLinear and DequantizeLinear, qoperator integer operators.
         calibrator: How ranges follow from what was seen: minmax, percentile, mse or entropy.
         include: Only layers that match one of these globs are quantized.
         exclude: Layers that match one of these globs stay float.
@@ -51,6 +52,7 @@ class QuantizeStatic(Pass):
     numerics: ClassVar[Numerics] = Numerics.LOSSY
 
     target: str = "cpu"
+    format: Literal["qdq", "qoperator"] = "qdq"
     calibrator: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxslim.api.benching import BenchOptions, bench
     from onnxslim.api.diffing import diff
     from onnxslim.api.inspecting import inspect
+    from onnxslim.api.quantizing import quantize
     from onnxslim.api.validating import validate
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "inspect",
     "load",
     "optimize",
+    "quantize",
     "save",
     "slim",
     "validate",
@@ -39,6 +41,7 @@ _LATER = {
     "bench": "benching",
     "diff": "diffing",
     "inspect": "inspecting",
+    "quantize": "quantizing",
     "validate": "validating",
 }
 

@@ -23,6 +23,8 @@ def open_samples(
     *,
     samples: int | None = None,
     labels: str | None = None,
+    calibration: bool = False,
+    allow_random: bool = False,
 ) -> DataSource:
     """Open ``options.data`` for a model.
 
@@ -35,6 +37,8 @@ def open_samples(
         labels=labels,
         images=image_options(options.data_options),
         description=description,
+        calibration=calibration,
+        allow_random=allow_random,
     )
     return open_data(options.data, specs, reading, model=model)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from onnxslim.cli import bench, demo, diff, doctor, inspect, optimize, passes, validate
+from onnxslim.cli import bench, demo, diff, doctor, inspect, optimize, passes, quantize, validate
 
 app = typer.Typer(
     name="onnxslim",
@@ -20,6 +20,7 @@ app.command("validate")(validate.command)
 app.command("diff")(diff.command)
 app.command("inspect")(inspect.command)
 app.command("bench")(bench.command)
+app.command("quantize")(quantize.command)
 app.command("passes")(passes.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)

@@ -19,7 +19,17 @@ from typing import NoReturn
 from onnxslim.cli import quick
 from onnxslim.errors import OnnxSlimError
 
-COMMANDS = ("optimize", "validate", "diff", "inspect", "bench", "passes", "doctor", "demo")
+COMMANDS = (
+    "optimize",
+    "validate",
+    "diff",
+    "inspect",
+    "bench",
+    "quantize",
+    "passes",
+    "doctor",
+    "demo",
+)
 
 
 def run(argv: Sequence[str] | None = None) -> NoReturn:

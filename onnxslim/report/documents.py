@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from onnxslim.report.entries import PassEntry, Summary
 
-__all__ = ["SCHEMA", "Document", "OptimizeDocument", "PassEntry", "Summary"]
+__all__ = ["SCHEMA", "Document", "OptimizeDocument", "PassEntry", "PruneDocument"]
+__all__ += ["QuantizeDocument", "Summary"]
 
 SCHEMA = 1
 """Version of all documents."""
@@ -36,3 +37,35 @@ class OptimizeDocument(Document):
     verification: dict[str, Any]
     warnings: list[str]
     edits: list[str] = []
+
+
+class QuantizeDocument(OptimizeDocument):
+    """Result of ``quantize``.
+
+    ``speedup`` is the latency of the float model over that of the result; ``operators`` are those
+    that ONNX Runtime really runs; ``runs`` of a layer is ``int8`` or ``float``.
+    """
+
+    mode: str
+    target: str
+    calibration: dict[str, Any]
+    layers: list[dict[str, Any]]
+    plan: list[str] = []
+    sqnr_db: float | None = None
+    cosine: float | None = None
+    speedup: float | None = None
+    operators: dict[str, int] = {}
+
+
+class PruneDocument(OptimizeDocument):
+    """Result of ``prune``.
+
+    ``kept`` of a group holds, by initializer and axis, the indices that stay; for the inner axis of
+    a grouped convolution one list per block. ``quality`` compares with the model as given.
+    """
+
+    budget: dict[str, Any]
+    recovery: Literal["none", "data-free", "data"]
+    groups: list[dict[str, Any]]
+    frozen: list[dict[str, str]]
+    quality: dict[str, Any] | None = None

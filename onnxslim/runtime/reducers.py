@@ -20,6 +20,7 @@ Array = NDArray[Any]
 State = dict[str, Array]
 
 _CHUNK = 1 << 20  # elements handled at a time
+_BLOCK = 1 << 15  # of a histogram: what stays in the processor's cache
 
 
 class Reducer(ABC):
@@ -85,17 +86,19 @@ class MinMax(Reducer):
         rows = array.reshape(1, -1) if self.axis is None else _by_channel(array, self.axis)
         if not rows.size:
             return
-        finite = np.isfinite(rows)
-        low, high, data = rows, rows, rows
-        if not finite.all():
-            low, high = np.where(finite, rows, np.inf), np.where(finite, rows, -np.inf)
-            data = np.where(finite, rows, 0)
+        low, high, data = rows.min(axis=1), rows.max(axis=1), rows
+        count = np.full(len(rows), rows.shape[1], np.int64)
+        if not np.isfinite(low).all() or not np.isfinite(high).all():
+            finite = np.isfinite(rows)
+            low = np.where(finite, rows, np.inf).min(axis=1)
+            high = np.where(finite, rows, -np.inf).max(axis=1)
+            data, count = np.where(finite, rows, 0), finite.sum(axis=1, dtype=np.int64)
         batch = {
-            "min": low.min(axis=1).astype(np.float64),
-            "max": high.max(axis=1).astype(np.float64),
+            "min": low.astype(np.float64),
+            "max": high.astype(np.float64),
             "sum": data.sum(axis=1, dtype=np.float64),
-            "count": finite.sum(axis=1, dtype=np.int64),
-            "nonfinite": np.array(rows.size - int(finite.sum()), np.int64),
+            "count": count,
+            "nonfinite": np.array(rows.size - int(count.sum()), np.int64),
         }
         self.merge(self.fresh().load(batch))
 
@@ -176,24 +179,57 @@ class Histogram(Reducer):
 
     def update(self, array: Array, second: Array | None = None) -> None:
         flat = array.reshape(-1)
-        self._range.update(flat)
-        for start in range(0, flat.size, _CHUNK * self.stride):
-            self._count(flat[start : start + _CHUNK * self.stride : self.stride])
+        self._see_range(flat)
+        if flat.dtype.kind != "f" or flat.dtype.itemsize < 4:
+            flat = flat.astype(np.float32 if flat.dtype.itemsize < 4 else np.float64)
+        step = _BLOCK * self.stride
+        room = np.empty(_BLOCK, flat.dtype), np.empty(_BLOCK, np.intp)
+        for start in range(0, flat.size, step):
+            self._count(np.ascontiguousarray(flat[start : start + step : self.stride]), room)
 
-    def _count(self, data: Array) -> None:
-        values = data.astype(np.float64)  # exact scaling by powers of two
-        values = values[np.isfinite(values)]
-        nonzero = values[values != 0]
-        self._zeros += values.size - nonzero.size
-        if not nonzero.size:
+    def _see_range(self, flat: Array) -> None:
+        """Exact minimum and maximum; the sum in the type of the data, pairwise: quick."""
+        low, high = (flat.min(), flat.max()) if flat.size else (np.inf, -np.inf)
+        if flat.dtype != np.float32 or not (np.isfinite(low) and np.isfinite(high)):
+            self._range.update(flat)
             return
-        peak = max(-float(nonzero.min()), float(nonzero.max()))
-        exponent = math.frexp(peak)[1]  # peak < 2 ** exponent
+        batch = {"min": [low], "max": [high], "sum": [flat.sum()], "count": [flat.size]}
+        state = {key: np.array(value, np.float64) for key, value in batch.items()}
+        state["count"] = state["count"].astype(np.int64)
+        self._range.merge(self._range.fresh().load({**state, "nonfinite": np.array(0, np.int64)}))
+
+    def _count(self, data: Array, room: tuple[Array, Array]) -> None:
+        low, high = float(data.min()), float(data.max())
+        if not math.isfinite(low) or not math.isfinite(high):
+            data = data[np.isfinite(data)]
+            low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 0.0)
+        nonzero = int(np.count_nonzero(data != 0))
+        zeros = data.size - nonzero
+        self._zeros += zeros
+        if not nonzero:
+            return
+        exponent = math.frexp(max(-low, high))[1]  # the peak lies below 2 ** exponent
         self._exponent = exponent if self._exponent is None else self._exponent
         self._widen(exponent)
         half = self.bins // 2
-        index = np.floor(np.ldexp(nonzero, half.bit_length() - 1 - self._exponent))
-        self._counts += np.bincount(index.astype(np.int64) + half, minlength=self.bins)
+        index = self._index(data, room, half.bit_length() - 1 - self._exponent, nonzero)
+        counts = np.bincount(index, minlength=self.bins)
+        counts[half] -= zeros
+        self._counts += counts
+
+    def _index(self, data: Array, room: tuple[Array, Array], shift: int, nonzero: int) -> Array:
+        """Bin of each value: scaling by a power of two is exact, but for what underflows."""
+        scaled, index = room[0][: data.size], room[1][: data.size]
+        exact = abs(shift) < 120
+        if exact:
+            np.multiply(data, data.dtype.type(2.0**shift), out=scaled)
+            exact = int(np.count_nonzero(scaled != 0)) == nonzero
+        if not exact:
+            scaled = np.ldexp(data.astype(np.float64), shift)
+        np.floor(scaled, out=scaled)
+        np.copyto(index, scaled, casting="unsafe")
+        index += self.bins // 2
+        return index
 
     def _widen(self, exponent: int) -> None:
         if self._exponent is None:

@@ -26,12 +26,10 @@ from onnxslim.runtime.session import Session
 from onnxslim.runtime.specs import Feed
 
 BINS = 4096
-STRIDE = 5
-"""Of large tensors every fifth value is counted (odd, so that no column of an image is left out);
-minimum and maximum are those of all values."""
-
-LARGE = 16_384
-"""Elements per sample from which a tensor is large."""
+ENOUGH = 400_000
+"""Values of a tensor that are counted, about: of more, every n-th (minimum and maximum are those of
+all values)."""
+LARGEST_STRIDE = 15
 
 
 @dataclass
@@ -136,19 +134,23 @@ class Observations:
         return True
 
 
-def strides(model: ir.Model, names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, int]:
-    """How densely each tensor is counted: all of it unless it is large.
+def strides(
+    model: ir.Model, names: Iterable[str], sizes: Mapping[str, int], samples: int = 1
+) -> dict[str, int]:
+    """How densely each tensor is counted; odd, so that no column of an image is left out.
 
     Args:
         model: With inferred shapes.
         names: Tensors of its main graph.
         sizes: Sizes of symbolic dimensions in one sample.
+        samples: How many samples there are.
     """
     wanted = dict.fromkeys(names, 1)
     graph = model.graph
     for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
-        if value.name in wanted and _elements(value, sizes) >= LARGE:
-            wanted[value.name] = STRIDE
+        if value.name in wanted:
+            most = samples * _elements(value, sizes) // ENOUGH
+            wanted[value.name] = min(max(1, most - 1 + most % 2), LARGEST_STRIDE)
     return wanted
 
 
@@ -175,7 +177,7 @@ def sample_sizes(model: ir.Model, feed: Feed | None) -> dict[str, int]:
 
 def cache_path(model: Path, data: str, names: Sequence[str]) -> Path:
     """Where the observations of a model file on data of a digest are kept."""
-    total = hashlib.sha256(f"1/{BINS}/{STRIDE}/{data}/".encode())
+    total = hashlib.sha256(f"1/{BINS}/{ENOUGH}/{data}/".encode())
     total.update("\0".join(names).encode())
     with open(model, "rb") as file:
         while piece := file.read(1 << 20):

@@ -1,0 +1,255 @@
+"""Tries ways to quantize one model and judges each by what ONNX Runtime makes of it.
+
+A try is a pass value: it is run on a copy of the model, and the copy on held-back samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.analysis.quantization.observe import (
+    Observations,
+    cache_path,
+    sample_sizes,
+    strides,
+)
+from onnxslim.analysis.quantization.plan import Layer, Plan
+from onnxslim.api.options import RunOptions
+from onnxslim.graph.duplicate import duplicate
+from onnxslim.graph.save import Staged, stage
+from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.context import PassContext
+from onnxslim.runtime.data import DataSource
+from onnxslim.runtime.session import Session, nbytes
+from onnxslim.runtime.specs import Feed
+from onnxslim.runtime.worker import Worker
+from onnxslim.verify.compare import Stats
+from onnxslim.verify.quantized import Judged
+
+logger = logging.getLogger(__name__)
+
+BATCH, BATCH_BYTES = 16, 1 << 20
+JUDGED_SAMPLES, JUDGED_BYTES = 64, 8 << 20
+AUTO = ("minmax", "mse", "percentile")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Calibration data in two parts: to observe and to judge on.
+
+    Attributes:
+        source: All samples.
+        count: How many there are.
+        judged: Numbers of the batches held back; all are observed as well when there are few.
+        few: Nothing is held back from observing.
+    """
+
+    source: DataSource
+    count: int
+    judged: frozenset[int]
+    few: bool
+
+    def observed(self) -> Iterator[Feed]:
+        """What ranges are searched on."""
+        return (f for i, f in enumerate(self.source.feeds()) if self.few or i not in self.judged)
+
+    def held_back(self) -> Iterator[Feed]:
+        """What results are judged on."""
+        return (f for i, f in enumerate(self.source.feeds()) if i in self.judged)
+
+
+def split(source: DataSource) -> Samples:
+    """Every fourth batch is held back, up to a number of samples and of bytes."""
+    count = len(source)
+    first = next(iter(source))
+    row = sum(map(nbytes, first.feeds.values())) // max(first.count, 1)
+    size = max(1, min(BATCH, BATCH_BYTES // max(row, 1), count // 8))
+    source = source.rebatched(size)
+    batches = -(-count // source.batch_size)
+    most = max(1, min(JUDGED_SAMPLES // size, JUDGED_BYTES // max(row * size, 1)))
+    numbers = range(batches) if batches < 8 else range(3, batches, 4)
+    return Samples(source, count, frozenset(itertools.islice(numbers, most)), batches < 8)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try.
+
+    Attributes:
+        item: The pass.
+        plan: What it follows.
+        sqnr: Of the outputs, in dB.
+        stats: Per output.
+    """
+
+    item: Any
+    plan: Plan
+    sqnr: float
+    stats: dict[str, Stats]
+
+
+@dataclass
+class Lab:
+    """A model, its samples, and a worker to try things on.
+
+    Attributes:
+        model: Float, simplified, of an opset that can be quantized, with inferred shapes.
+        worker: Runs models.
+        samples: Calibration data.
+        options: How models are run.
+        stack: Closes what is opened here.
+        on_step: Called with what is being done.
+    """
+
+    model: ir.Model
+    worker: Worker
+    samples: Samples
+    options: RunOptions
+    stack: ExitStack
+    on_step: Callable[[str], None]
+    cached: bool = False
+    tries: int = 0
+    path: Path = field(init=False)
+    session: Session = field(init=False)
+    judged: Judged = field(init=False)
+    observations: Observations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.path = self.stack.enter_context(stage(self.model)).model_path
+        self.session = self.stack.enter_context(self.open(self.path))
+        self.judged = Judged(self.session, list(self.samples.held_back()))
+        first = next(self.samples.source.feeds(), None)
+        self.observations = Observations(sizes=sample_sizes(self.model, first))
+
+    def open(self, path: Path, optimization: Any = "all") -> Session:
+        """A session as the model will be run."""
+        return self.worker.session(
+            path,
+            provider=self.options.provider,
+            optimization=optimization,
+            custom_ops=self.options.custom_ops,
+        )
+
+    def observe(self, names: Sequence[str], cache: bool) -> None:
+        """See what occurs in these tensors on the samples that are not held back."""
+        path = None
+        if cache:
+            self.on_step("hashing the data")
+            path = cache_path(self.path, self.samples.source.digest(), names)
+            self.cached = self.observations.load(path)
+        missing = self.observations.missing(names)
+        wanted = strides(self.model, missing, self.observations.sizes, self.samples.count)
+        if wanted:
+            step = self._counter("observing batch")
+            self.observations.see(self.session, wanted, _Again(self.samples.observed), step)
+            if path is not None:
+                self.observations.save(path)
+
+    def observe_all(self) -> None:
+        """Add the held-back samples to what was seen, once nothing has to be judged any more."""
+        if not self.samples.few:
+            seen = self.observations.histograms
+            wanted = {name: histogram.stride for name, histogram in seen.items()}
+            self.observations.see(self.session, wanted, _Again(self.samples.held_back))
+
+    def _counter(self, text: str) -> Callable[[int], None]:
+        batches = -(-self.samples.count // self.samples.source.batch_size)
+        return lambda number: self.on_step(f"{text} {number} of {batches}")
+
+    def plan(self, item: Any) -> Plan:
+        """What a pass would do."""
+        found: Plan = item.plan(self.model, self.observations.sizes)
+        return found
+
+    def attempt(self, item: Any, plan: Plan | None = None) -> Attempt:
+        """Quantize a copy and run it on the held-back samples."""
+        self.tries += 1
+        plan = plan or self.plan(item)
+        with self.apply(item, plan)[1] as staged, self.open(staged.model_path) as session:
+            stats = self.judged.stats(session)
+        return Attempt(item, plan, self.judged.sqnr(stats), stats)
+
+    def apply(self, item: Any, plan: Plan) -> tuple[ir.Model, Staged]:
+        """A copy with the pass run on it, in memory and as a file."""
+        copy = duplicate(self.model)
+        seen = replace(self.observations, plan=plan)
+        item.run(copy, PassContext(copy, worker=self.worker, calibration=seen))
+        return copy, stage(copy)
+
+    def best_calibrator(self, item: Any, names: Sequence[str] = AUTO) -> Attempt:
+        """The calibrator whose model comes closest on the held-back samples."""
+        plan = self.plan(item)
+        best: Attempt | None = None
+        for name in names:
+            self.on_step(f"trying the calibrator {name}")
+            found = self.attempt(replace(item, calibrator=name), plan)
+            logger.info("calibrator %s: %.2f dB", name, found.sqnr)
+            if best is None or found.sqnr > best.sqnr:
+                best = found
+        assert best is not None
+        return best
+
+    def without(self, item: Any, layers: Sequence[Layer]) -> Any:
+        """The pass with more layers kept float."""
+        more = tuple(escape(layer.key) for layer in layers)
+        return replace(item, exclude=(*item.exclude, *more))
+
+    def sensitivities(self, base: Attempt) -> list[tuple[float, Layer]]:
+        """What the output gains (dB) when one layer alone is kept float, most first."""
+        found = []
+        layers = base.plan.quantized
+        for number, layer in enumerate(layers, start=1):
+            self.on_step(f"sensitivity of layer {number} of {len(layers)}")
+            tried = self.attempt(self.without(base.item, [layer]))
+            found.append((tried.sqnr - base.sqnr, layer))
+        return sorted(found, key=lambda pair: -pair[0])
+
+    def mix(self, base: Attempt, enough: Callable[[Attempt], bool]) -> tuple[Attempt, int]:
+        """Keep the fewest layers float, worst first, so that the result is good enough.
+
+        Returns:
+            The attempt, and how many layers were kept float.
+        """
+        if enough(base):
+            return base, 0
+        order = [layer for _, layer in self.sensitivities(base)]
+        low, high = 0, 1  # `low` layers are not enough
+        best = base
+        while high < len(order):
+            best = self.attempt(self.without(base.item, order[:high]))
+            if enough(best):
+                break
+            low, high = high, 2 * high
+        high = min(high, len(order))
+        if high == len(order):
+            best = self.attempt(self.without(base.item, order))
+        while high - low > 1:
+            middle = (low + high) // 2
+            tried = self.attempt(self.without(base.item, order[:middle]))
+            if enough(tried):
+                best, high = tried, middle
+            else:
+                low = middle
+        return best, high
+
+
+@dataclass(frozen=True)
+class _Again:
+    """An iterable from a function that starts an iteration."""
+
+    start: Callable[[], Iterator[Feed]]
+
+    def __iter__(self) -> Iterator[Feed]:
+        return self.start()
+
+
+__all__ = ["AUTO", "Attempt", "Lab", "Pass", "Samples", "split"]

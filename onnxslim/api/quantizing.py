@@ -1,0 +1,482 @@
+"""Quantize a model: simplify, observe, try, choose, check, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxslim.analysis.quantization.observe import sample_sizes
+from onnxslim.analysis.quantization.plan import Plan
+from onnxslim.analysis.quantization.ranges import CALIBRATORS
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.api.checking import Check, Gates, Judgement
+from onnxslim.api.lab import AUTO, Attempt, Lab, split
+from onnxslim.api.optimizing import optimize
+from onnxslim.api.options import RunOptions
+from onnxslim.api.results import Result
+from onnxslim.api.samples import open_samples
+from onnxslim.api.sources import ModelLike, path_of
+from onnxslim.errors import CalibrationError, TargetError, UsageError, VerificationError
+from onnxslim.graph.duplicate import duplicate
+from onnxslim.graph.opset import raise_opset
+from onnxslim.graph.save import Staged, check_target, stage
+from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager
+from onnxslim.pipeline.recipes import Recipe
+from onnxslim.pipeline.registry import get_pass
+from onnxslim.pipeline.targets import get_target
+from onnxslim.report.entries import PassEntry
+from onnxslim.report.summary import summarize
+from onnxslim.runtime.data import DataSource
+from onnxslim.runtime.specs import output_names, specs_of
+from onnxslim.runtime.worker import Worker
+from onnxslim.verify.verification import NOT_VERIFIED, OutputResult, Verification, failures
+
+if TYPE_CHECKING:
+    from onnxslim.report.documents import QuantizeDocument
+
+MODES = ("static", "dynamic", "float16")
+SAMPLES = 256
+FEWEST, FEW = 8, 64
+OPSET = 13
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What to quantize and how.
+
+    Attributes:
+        mode: ``static`` (needs data), ``dynamic`` or ``float16``.
+        target: ``cpu``, ``cpu-avx2``, ``cpu-arm``, ``tensorrt`` or a plug-in's.
+        format: ``qdq`` or ``qoperator``.
+        calibrator: ``auto`` tries several; else ``minmax``, ``percentile``, ``mse``, ``entropy``.
+        include: Only layers that match one of these globs are quantized.
+        exclude: Layers that match one of these globs stay float.
+        min_sqnr: Keep layers float until the outputs reach this many dB.
+        max_drop: Keep layers float until at most this many points are lost.
+        labels: Key of the labels in the data; without them points are those of agreement.
+        metric: How labels become points.
+        keep_io_types: ``float16``: inputs and outputs stay float32.
+        strict: Slower than float, or below 15 dB, is an error.
+        allow_random: Random calibration data is allowed.
+        cache: Keep and use observations of the same model and data.
+    """
+
+    mode: str = "static"
+    target: str = "cpu"
+    format: str = "qdq"
+    calibrator: str = "auto"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_sqnr: float | None = None
+    max_drop: float | None = None
+    labels: str | None = None
+    metric: str = "top1"
+    keep_io_types: bool = False
+    strict: bool = False
+    allow_random: bool = False
+    cache: bool = True
+
+    def check(self) -> None:
+        """Raises UsageError for values that make no sense."""
+        choices = {
+            "mode": MODES,
+            "format": ("qdq", "qoperator"),
+            "calibrator": ("auto", *CALIBRATORS),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                given = getattr(self, name)
+                raise UsageError(f"--{name} {given!r}: expected one of {', '.join(allowed)}")
+        get_target(self.target)
+        if self.max_drop is not None and self.max_drop < 0:
+            raise UsageError(f"--max-drop {self.max_drop}: expected 0 or more points")
+        if self.mode != "static" and self.include:
+            raise UsageError("--include works with --mode static only; use --exclude")
+
+
+@dataclass
+class QuantizeResult(Result):
+    """A quantized model with what is known of it.
+
+    Attributes:
+        mode: How it was quantized.
+        target: For what.
+        method: The calibrator that was chosen; None when nothing was calibrated.
+        samples: Calibration samples.
+        layers: What became of each layer: name, quantized, reason, sqnr_db, runs.
+        plan: The plan that was followed, a line per layer and tensor.
+        judgement: How close and how fast the result is.
+    """
+
+    command: str = "quantize"
+    mode: str = "static"
+    target: str = "cpu"
+    method: str | None = None
+    samples: int = 0
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    plan: list[str] = field(default_factory=list)
+    judgement: Judgement = field(default_factory=Judgement)
+
+    def document(self) -> QuantizeDocument:
+        """The JSON document of the command."""
+        from onnxslim.report.documents import QuantizeDocument
+
+        common = super().document().model_dump(by_alias=True)
+        return QuantizeDocument(
+            **common,
+            mode=self.mode,
+            target=self.target,
+            calibration={"method": self.method, "samples": self.samples},
+            layers=self.layers,
+            plan=self.plan,
+            **self.judgement.to_json(),
+        )
+
+
+def quantize(
+    model: ModelLike,
+    *,
+    data: Any = None,
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    verify: bool = True,
+    dry_run: bool = False,
+    options: RunOptions | None = None,
+    allow_external_dir: str | None = None,
+    on_step: Callable[[str], None] | None = None,
+    worker: Worker | None = None,
+    **settings: Any,
+) -> QuantizeResult:
+    """Quantize a model so that ONNX Runtime runs it faster, and say how close it stays.
+
+    Args:
+        model: A path, an ``onnx_ir.Model`` or an ``onnx.ModelProto``; never changed.
+        data: Samples in any form of ``--data``; ``mode="static"`` needs them.
+        output: File to write; None gives only the model.
+        force: Replace ``output`` when it exists.
+        verify: Verify the simplified model before it is quantized, and run the result.
+        dry_run: Only plan; nothing is run but the verification, nothing written.
+        options: How models are run.
+        allow_external_dir: Another folder that external weights may be read from.
+        on_step: Called with the name of what is being done.
+        worker: The child process for native code; by default one for this call.
+        settings: The fields of :class:`QuantizeOptions`.
+
+    Raises:
+        CalibrationError: For a static mode without data, with too few samples, or random ones.
+        TargetError: When ``min_sqnr``, ``max_drop`` or ``strict`` cannot be met; it has ``result``.
+        UsageError: For options that make no sense, or a glob that matches nothing.
+    """
+    try:
+        asked = QuantizeOptions(**{k: _tuple(v) for k, v in settings.items()})
+    except TypeError as error:
+        raise UsageError(f"quantize: {error}") from error
+    asked.check()
+    options = options or RunOptions()
+    if data is not None:
+        options = replace(options, data=data)
+    if asked.mode == "static" and options.data is None and not dry_run:
+        raise CalibrationError(
+            "static quantization needs real samples: give them with --data (or use --mode dynamic)"
+        )
+    target = None if output is None else check_target(output, path_of(model), force=force)
+    step = on_step or (lambda text: None)
+    with ExitStack() as stack:
+        if worker is None:
+            worker = Worker()
+            stack.callback(worker.close)
+        job = _Job(asked, options, worker, stack, step, verify)
+        job.prepare(model, allow_external_dir)
+        if dry_run:
+            return job.planned()
+        result = job.run()
+        if target is not None:
+            with stage(job.model, target.parent, name=target.name) as staged:
+                staged.commit(target)
+            result.output = str(target)
+    return result
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class _Job:
+    """One run of :func:`quantize`."""
+
+    def __init__(
+        self,
+        asked: QuantizeOptions,
+        options: RunOptions,
+        worker: Worker,
+        stack: ExitStack,
+        on_step: Callable[[str], None],
+        verify: bool,
+    ) -> None:
+        self.asked, self.options, self.worker = asked, options, worker
+        self.stack, self.on_step, self.verify = stack, on_step, verify
+        self.warnings: list[str] = []
+        self.plan: Plan | None = None
+        self.method: str | None = None
+        self.samples = 0
+
+    # ------------------------------------------------------------------ before
+
+    def prepare(self, model: ModelLike, allow_external_dir: str | None) -> None:
+        """Simplify the model, which is verified as ever, and raise its opset."""
+        self.source = model
+        first = optimize(
+            model,
+            options=self.options,
+            verify=self.verify,
+            allow_external_dir=allow_external_dir,
+            on_step=self.on_step,
+            worker=self.worker,
+        )
+        self.first, self.base = first, first.model
+        self.warnings += [w for w in first.warnings if not w.startswith("the model grew")]
+        before = self.base.graph.opset_imports.get("", 1)
+        if self.asked.mode == "static" and before < OPSET:
+            raise_opset(self.base, OPSET)
+            self.warnings.append(f"opset raised from {before} to {OPSET}: scales per channel")
+        infer_shapes(self.base, worker=self.worker)
+        self.model = self.base
+        if self.asked.mode == "static" and "cuda" in self.options.provider.lower():
+            self.warnings.append(
+                "ONNX Runtime has no int8 kernels for CUDA: a QDQ model runs slower there than "
+                "float; --mode float16 helps, or --target tensorrt with TensorRT"
+            )
+
+    def item(self) -> Any:
+        """The pass that is asked for."""
+        asked = self.asked
+        if asked.mode == "static":
+            static: Any = get_pass("quantize-static")
+            calibrator = "minmax" if asked.calibrator == "auto" else asked.calibrator
+            return static(
+                target=asked.target,
+                format=asked.format,
+                calibrator=calibrator,
+                include=asked.include,
+                exclude=asked.exclude,
+            )
+        if asked.mode == "dynamic":
+            dynamic: Any = get_pass("quantize-dynamic")
+            return dynamic(reduce_range=asked.target == "cpu-avx2", exclude=asked.exclude)
+        half: Any = get_pass("convert-float16")
+        return half(keep_io_types=asked.keep_io_types, keep=asked.exclude)
+
+    def planned(self) -> QuantizeResult:
+        """What ``--dry-run`` gives: the plan."""
+        result = self._result([], NOT_VERIFIED, Judgement(), None)
+        if self.asked.mode == "static":
+            source = None if self.options.data is None else self._open()
+            feed = None if source is None else next(source.feeds(), None)
+            self.plan = self.item().plan(self.base, sample_sizes(self.base, feed))
+            result.plan = list(self.plan.lines())
+            result.layers = _layers(self.plan, {}, None)
+        return result
+
+    def _open(self, labels: str | None = None) -> DataSource:
+        specs = specs_of(self.base)
+        description = self.options.describe(specs, output_names(self.base))
+        return open_samples(
+            self.options,
+            specs,
+            description,
+            self.base,
+            samples=SAMPLES if labels is None else None,
+            labels=labels,
+            calibration=labels is None and self.asked.mode == "static",
+            allow_random=self.asked.allow_random,
+        )
+
+    # ------------------------------------------------------------------ run
+
+    def run(self) -> QuantizeResult:
+        """Quantize and judge."""
+        lab, best = self._static() if self.asked.mode == "static" else (None, None)
+        item = self.item() if best is None else best.item
+        self.on_step("writing the quantized model")
+        entries = self._apply(item, lab)
+        with stage(self.model) as staged:
+            check = self._check(lab)
+            judgement = check.judge(staged.model_path, self.model, self.plan)
+            verification = self._verification(judgement, check)
+        self.warnings += judgement.warnings(self.asked.mode)
+        result = self._result(entries, verification, judgement, staged)
+        self._gate(result, best)
+        return result
+
+    def _static(self) -> tuple[Lab, Attempt]:
+        source = self._open()
+        samples = split(source)
+        self.samples = samples.count
+        self._count_samples(samples.count)
+        lab = Lab(self.base, self.worker, samples, self.options, self.stack, self.on_step)
+        item = self.item()
+        plan = lab.plan(item)
+        lab.observe(plan.observed, self._cached())
+        names = AUTO if self.asked.calibrator == "auto" else (self.asked.calibrator,)
+        best = lab.best_calibrator(item, names) if len(names) > 1 else lab.attempt(item, plan)
+        best = self._mixed(lab, best)
+        lab.observe_all()
+        self.plan, self.method = best.plan, best.item.calibrator
+        return lab, best
+
+    def _cached(self) -> bool:
+        return self.asked.cache and isinstance(self.options.data, (str, Path))
+
+    def _count_samples(self, count: int) -> None:
+        if count < FEWEST:
+            raise CalibrationError(
+                f"{count} calibration samples are too few: expected at least {FEWEST}, better "
+                f"{FEW} or more that look like what the model will see"
+            )
+        if count < FEW:
+            self.warnings.append(
+                f"only {count} calibration samples: ranges are uncertain below {FEW}"
+            )
+
+    def _mixed(self, lab: Lab, best: Attempt) -> Attempt:
+        """Keep layers float until the gates hold."""
+        gates = Gates(self.asked.min_sqnr, self.asked.max_drop, self.asked.metric)
+        if not gates.asked:
+            return best
+        labelled = None
+        if self.asked.max_drop is not None:
+            labelled = self._open(self.asked.labels) if self.asked.labels else lab.samples.source
+        judge = gates.judge(lab, labelled)
+        found, count = lab.mix(best, judge)
+        if count:
+            self.warnings.append(f"{count} layers kept float to reach what was asked for")
+        return found
+
+    def _apply(self, item: Pass, lab: Lab | None) -> list[PassEntry]:
+        """Run the pass as part of a recipe: structure is verified, what it did is recorded."""
+        copy = duplicate(self.base)
+        infer_shapes(copy, worker=self.worker)
+        calibration: Any = None if lab is None else lab.observations
+        if lab is None and self.options.data is not None:
+            calibration = list(self._open().rebatched(1).feeds())[:FEWEST]
+        ctx = PassContext(copy, worker=self.worker, calibration=calibration)
+        dead = get_pass("eliminate-dead")()
+        manager = Manager(Recipe("quantize", (item, dead)), on_pass=self.on_step)
+        manager.run(copy, ctx)
+        self.warnings += [w for w in ctx.warnings if w not in self.warnings]
+        self.model = copy
+        return [
+            PassEntry(r.name, r.options, r.rewrites, round(r.seconds, 4), r.skipped)
+            for r in manager.records
+        ]
+
+    def _check(self, lab: Lab | None) -> Check:
+        self.on_step("checking the quantized model")
+        if lab is not None:
+            return Check.of_lab(lab)
+        options = self.options
+        if options.data is None:
+            options = replace(options, data="random", samples=FEWEST)
+        specs = specs_of(self.base)
+        description = options.describe(specs, output_names(self.base))
+        source = open_samples(options, specs, description, self.base, samples=FEW)
+        samples = split(source)
+        lab = Lab(self.base, self.worker, samples, options, self.stack, self.on_step)
+        return Check.of_lab(lab)
+
+    def _verification(self, judgement: Judgement, check: Check) -> Verification:
+        if not self.verify:
+            return NOT_VERIFIED
+        outputs = {
+            name: OutputResult(
+                name,
+                stats,
+                None,
+                stats.problem_status if stats.problem else "ok",
+                not stats.problem,
+                (),
+                stats.detail,
+            )
+            for name, stats in judgement.outputs.items()
+        }
+        failure = failures(outputs)
+        return replace(
+            self.first.verification,
+            ok=not failure,
+            outputs=outputs,
+            samples=check.samples,
+            failure=failure,
+        )
+
+    def _result(
+        self,
+        entries: list[PassEntry],
+        verification: Verification,
+        judgement: Judgement,
+        staged: Staged | None,
+    ) -> QuantizeResult:
+        path = path_of(self.source)
+        size = self.first.after.bytes if staged is None else staged.bytes
+        integers = judgement.census
+        return QuantizeResult(
+            model=self.model,
+            before=self.first.before,
+            after=summarize(self.model, size),
+            passes=[*self.first.passes, *entries],
+            verification=verification,
+            warnings=self.warnings,
+            input=None if path is None else str(path),
+            mode=self.asked.mode,
+            target=self.asked.target,
+            method=self.method,
+            samples=self.samples,
+            layers=_layers(self.plan, judgement.layers, integers.integer if integers else None),
+            plan=[] if self.plan is None else list(self.plan.lines()),
+            judgement=judgement,
+        )
+
+    def _gate(self, result: QuantizeResult, best: Attempt | None) -> None:
+        """Refuse a result that is not what was asked for."""
+        error: Exception | None = None
+        judgement, asked = result.judgement, self.asked
+        if result.verification.ok is False:
+            error = VerificationError(
+                f"the quantized model is broken: {result.verification.failure}"
+            )
+        elif asked.min_sqnr is not None and judgement.sqnr_db < asked.min_sqnr:
+            error = TargetError(
+                f"--min-sqnr {asked.min_sqnr:g} cannot be met: the best reached is "
+                f"{judgement.sqnr_db:.1f} dB"
+            )
+        elif asked.strict and judgement.alarms():
+            error = TargetError(f"--strict: {judgement.alarms()[0]}")
+        if error is not None:
+            error.result = result  # type: ignore[attr-defined]
+            raise error
+
+
+def _layers(
+    plan: Plan | None, closeness: Mapping[str, float], integer: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """``layers`` of the document."""
+    if plan is None:
+        return []
+    return [
+        {
+            "name": layer.name,
+            "op": layer.op,
+            "quantized": layer.quantized,
+            "reason": layer.reason or None,
+            "sqnr_db": closeness.get(layer.key),
+            "runs": None
+            if integer is None or not layer.quantized
+            else ("int8" if layer.key in integer else "float"),
+        }
+        for layer in plan.layers
+    ]
