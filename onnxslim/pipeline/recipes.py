@@ -33,6 +33,7 @@ CLEAN = (
     "eliminate-transpose",
     "push-transpose",
     "fuse-transpose",
+    "eliminate-strided-gather",
     "fuse-reshape",
     "fuse-slice",
     "fuse-split",

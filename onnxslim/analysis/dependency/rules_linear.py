@@ -92,11 +92,13 @@ def _grouped(
     data, weight = b.axes(x), b.axes(w)
     assert data is not None and weight is not None
     made, channels = weight[0], data[1]
+    if w is None or w.producer() is not None or not b.is_constant(w):
+        return _grouped_evenly(b, node, x, w, group)
     b.freeze(weight[1], f"{describe(node)} slices it by blocks")
     if made is not None and len(made) % group == 0:
         b.equal.append(EqualCount(node, made.reshape(group, -1)))
         b.site(node, Role.PRODUCE, w, 0)
-    if channels is not None and len(channels) % group == 0 and w is not None:
+    if channels is not None and len(channels) % group == 0:
         b.equal.append(EqualCount(node, channels.reshape(group, -1)))
         b.site(node, Role.CONSUME, x, 1)
         table = channels.reshape(group, -1)
@@ -104,6 +106,28 @@ def _grouped(
             if other is w and earlier.shape == table.shape:  # one filter, used twice
                 b.atoms.unite(earlier.reshape(-1), channels)
         b.grouped.append((node, w, table))
+    return made
+
+
+def _grouped_evenly(
+    b: Builder, node: ir.Node, x: ir.Value | None, w: ir.Value | None, group: int
+) -> Labels | None:
+    """A computed filter cannot be sliced block by block: the same places leave in each."""
+    data, weight = b.axes(x), b.axes(w)
+    assert data is not None and weight is not None
+    made, channels = weight[0], data[1]
+    inner = None if channels is None else weight[1]
+    if channels is None:
+        b.freeze(weight[1], f"{describe(node)} couples it with an axis that stays whole")
+    elif inner is None or len(inner) * group != len(channels):
+        b.freeze(channels, f"{describe(node)} has blocks that stay whole")
+    else:
+        b.unite(np.tile(inner, group), channels, node)
+        b.site(node, Role.CONSUME, x, 1)
+        b.site(node, Role.CONSUME, w, 1)
+    if made is not None and len(made) % group == 0:
+        b.equal.append(EqualCount(node, made.reshape(group, -1)))
+        b.site(node, Role.PRODUCE, w, 0)
     return made
 
 
