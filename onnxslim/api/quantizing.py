@@ -270,7 +270,7 @@ class _Job:
             dynamic: Any = get_pass("quantize-dynamic")
             return dynamic(reduce_range=asked.target == "cpu-avx2", exclude=asked.exclude)
         half: Any = get_pass("convert-float16")
-        return half(keep_io_types=asked.keep_io_types, keep=asked.exclude)
+        return half(keep_io_types=asked.keep_io_types, exclude=asked.exclude)
 
     def planned(self) -> QuantizeResult:
         """What ``--dry-run`` gives: the plan."""
