@@ -9,19 +9,25 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.optimizing import optimize
 from onnxslim.api.options import RunOptions
-from onnxslim.api.sources import ModelLike
-from onnxslim.errors import UnknownPassError, UsageError
+from onnxslim.api.sources import ModelLike, save
+from onnxslim.errors import DataError, UnknownPassError, UsageError, WorkerError
 from onnxslim.graph.interface import InterfaceEdits
 from onnxslim.pipeline.base import Pass
-from onnxslim.pipeline.manager import without
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager, without
 from onnxslim.pipeline.recipes import Recipe, Repeat, get_recipe
 from onnxslim.pipeline.registry import get_pass
-from onnxslim.pipeline.spec import make_pass
+from onnxslim.pipeline.spec import make_pass, parse_pass
+from onnxslim.runtime.feeds import random_feed
+from onnxslim.runtime.specs import specs_of
+from onnxslim.runtime.worker import Worker
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
 
 _SKIPPED: Mapping[str, tuple[str, ...]] = {
     "constant_folding": ("fold-constants", "fold-shape"),
@@ -63,7 +69,7 @@ def slim(
             skips all of them, as there.
         skip_fusion_patterns: Names of our passes; names of the other tool's patterns are reported.
         size_threshold: Constants that would have more bytes than this are not folded.
-        dtype: ``fp16`` or ``fp32``; not built yet.
+        dtype: ``fp16`` computes in float16 afterwards, inputs and outputs too; not compared.
         model_check_inputs: ``"NAME:1,3,224,224"`` each: shapes for the comparison only.
         others: Further keywords of the other tool, without effect here; unknown ones are reported.
 
@@ -77,8 +83,8 @@ def slim(
     """
     if isinstance(model, (list, tuple)):
         raise UsageError("slim() of a list of models only inspects them: not built yet")
-    if dtype is not None:
-        raise UsageError(f"slim(dtype={dtype!r}): conversion to another type is not built yet")
+    if dtype not in (None, "fp16"):
+        raise UsageError(f"slim(dtype={dtype!r}): expected 'fp16' or None")
     for name in sorted(set(others) - set(_IGNORED)):
         warnings.warn(f"slim() has no argument {name!r}: ignored", stacklevel=2)
     skipped = _skipped(skip_optimizations, skip_fusion_patterns)
@@ -91,14 +97,34 @@ def slim(
             outputs=tuple(_names(outputs)),
         ),
         options=RunOptions(input_shapes=tuple(_assignments(model_check_inputs))),
-        output=output_model,
+        output=output_model if dtype is None else None,
         force=True,
     )
+    if dtype is not None:
+        _to_float16(result.model)
+        if output_model is not None:
+            save(result.model, output_model)
     if output_model is not None:
         return None
     from onnxslim.graph.serialize import to_proto
 
     return to_proto(result.model)
+
+
+def _to_float16(model: ir.Model) -> None:
+    """Convert in place; tensors too large for float16 on random inputs stay float32."""
+    item = parse_pass("convert-float16")
+    infer_shapes(model)
+    with Worker() as worker:
+        try:
+            feeds = [random_feed(specs_of(model), seed, model=model) for seed in range(2)]
+            ctx = PassContext(model, worker=worker, calibration=feeds)
+            Manager(Recipe("float16", (item,))).run(model, ctx)
+        except (DataError, WorkerError):  # it does not run on these: only constants are judged
+            ctx = PassContext(model, worker=worker)
+            Manager(Recipe("float16", (item,))).run(model, ctx)
+    for text in ctx.warnings:
+        warnings.warn(f"slim(dtype='fp16'): {text}", stacklevel=3)
 
 
 def _names(value: Sequence[str] | str | None) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 import onnxslim
 from onnxslim.demo import model_path
 from onnxslim.errors import UsageError
+from onnxslim.testing import shared_worker
 
 
 def ops(model: onnx.ModelProto) -> list[str]:
@@ -64,9 +66,27 @@ def test_a_size_threshold_limits_folding() -> None:
 
 
 def test_what_has_no_counterpart_says_so() -> None:
-    with pytest.raises(UsageError, match="not built yet"):
-        onnxslim.slim(str(model_path()), dtype="fp16")
+    with pytest.raises(UsageError, match="expected 'fp16'"):
+        onnxslim.slim(str(model_path()), dtype="int3")
     with pytest.warns(UserWarning, match="no argument 'flux'"):
         onnxslim.slim(str(model_path()), flux=1)
     with pytest.warns(UserWarning, match="pattern 'FusionGemm2'"):
         onnxslim.slim(str(model_path()), skip_fusion_patterns=["FusionGemm2"])
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    before = onnx.load(model_path())
+    after = onnxslim.slim(before, dtype="fp16")
+    assert after is not None
+    kinds = [v.type.tensor_type.elem_type for v in (*after.graph.input, *after.graph.output)]
+    assert kinds == [onnx.TensorProto.FLOAT16] * len(kinds)
+    data = np.random.default_rng(0).random((2, 1, 28, 28)).astype(np.float32)
+    name, output = before.graph.input[0].name, before.graph.output[0].name
+    with shared_worker().session(before.SerializeToString()) as session:
+        wanted = session.run({name: data})[output]
+    out = tmp_path / "half.onnx"
+    assert onnxslim.slim(before, str(out), dtype="fp16") is None
+    with shared_worker().session(out) as session:
+        found = session.run({name: data.astype(np.float16)})[output]
+    assert out.stat().st_size < 0.7 * model_path().stat().st_size
+    np.testing.assert_allclose(found, wanted, atol=2e-2 * np.abs(wanted).max())
