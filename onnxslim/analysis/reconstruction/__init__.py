@@ -1,0 +1,1 @@
+"""Least-squares repair of linear layers, on plain arrays."""

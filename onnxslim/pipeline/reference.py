@@ -1,0 +1,35 @@
+"""What a repairing pass works towards: the dense model, and what of it is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxslim.analysis.dependency.groups import Kept
+
+Progress = Callable[[int, int, str], None]
+"""Called with layers done, layers in all, and the name of the layer that comes."""
+
+
+def _silent(done: int, total: int, name: str) -> None:
+    """Progress that nobody asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The model before it was compressed, for ``ctx.reference``.
+
+    A value of the compressed model that has the name of a value of ``model`` stands for the slice
+    ``kept.take(name, ...)`` of it.
+
+    Attributes:
+        model: The dense model; never changed.
+        kept: Which indices of its tensors the compressed model still has.
+        progress: Told about every layer that is repaired.
+    """
+
+    model: ir.Model
+    kept: Kept
+    progress: Progress = _silent
