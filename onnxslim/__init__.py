@@ -22,6 +22,7 @@ _API = (
     "inspect",
     "load",
     "optimize",
+    "prune",
     "quantize",
     "save",
     "slim",

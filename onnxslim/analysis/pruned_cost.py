@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.analysis.cost import node_macs
+from onnxslim.analysis.cost import batch_of_one, node_macs
 from onnxslim.analysis.dependency import Dependency
 from onnxslim.analysis.dependency.groups import Indices
 from onnxslim.analysis.dims import Dim
-from onnxslim.analysis.symbols import substitute
+from onnxslim.analysis.symbols import substitute, symbols
 from onnxslim.graph.edit import all_graphs, attr, get_input, rank_of, shape_of
 
 Owners = Mapping[int, Indices]
@@ -262,3 +262,17 @@ def _recurrent(w: ir.Value | None, r: ir.Value | None) -> list[tuple[float, _Axe
         (sizes[0] / total, [[(w, 1)], [(w, 2)]]),
         (sizes[1] / total, [[(r, 1)], [(r, 2)]]),
     ]
+
+
+ASSUMED = 128
+"""What a dynamic dimension counts as when nobody says its size: sequences, heights, widths."""
+
+
+def bindings_of(model: ir.Model, given: Mapping[str, int]) -> dict[str, int]:
+    """A size for every symbol in the shapes: as given, 1 for a batch, else :data:`ASSUMED`."""
+    known = {**batch_of_one(model), **given}
+    for node in model.graph:
+        macs = node_macs(node)
+        for name in () if macs is None else symbols(macs):
+            known.setdefault(name, ASSUMED)
+    return known

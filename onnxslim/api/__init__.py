@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxslim.api.benching import BenchOptions, bench
     from onnxslim.api.diffing import diff
     from onnxslim.api.inspecting import inspect
+    from onnxslim.api.pruning import prune
     from onnxslim.api.quantizing import quantize
     from onnxslim.api.validating import validate
 
@@ -29,6 +30,7 @@ __all__ = [
     "inspect",
     "load",
     "optimize",
+    "prune",
     "quantize",
     "save",
     "slim",
@@ -41,6 +43,7 @@ _LATER = {
     "bench": "benching",
     "diff": "diffing",
     "inspect": "inspecting",
+    "prune": "pruning",
     "quantize": "quantizing",
     "validate": "validating",
 }

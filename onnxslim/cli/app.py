@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from onnxslim.cli import bench, demo, diff, doctor, inspect, optimize, passes, quantize, validate
+from onnxslim.cli import (
+    bench,
+    demo,
+    diff,
+    doctor,
+    inspect,
+    optimize,
+    passes,
+    prune,
+    quantize,
+    validate,
+)
 
 app = typer.Typer(
     name="onnxslim",
@@ -16,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("optimize")(optimize.command)
+app.command("prune")(prune.command)
 app.command("validate")(validate.command)
 app.command("diff")(diff.command)
 app.command("inspect")(inspect.command)

@@ -52,6 +52,7 @@ class Reference:
         discrete: Values behind an operator that jumps.
         low_precision: Values behind float16 or less.
         live: Values that depend on the inputs.
+        tolerance: No limit is below this part of the peak.
     """
 
     runner: Runner
@@ -72,6 +73,7 @@ class Reference:
     discrete: frozenset[str] = frozenset()
     low_precision: frozenset[str] = frozenset()
     live: frozenset[str] = frozenset()
+    tolerance: float = 0.0
     _noise: list[dict[str, float]] = field(default_factory=list, repr=False)
 
     def open(self, source: Source, outputs: Sequence[str] | None = None) -> SessionLike:
@@ -111,7 +113,10 @@ class Reference:
 
     def limit(self, name: str, peak: float, moved: float, *, low: bool = False) -> Limit:
         """The limit of a value from its peak and noise."""
-        return limit_of(peak, moved, low_precision=low or name in self.low_precision)
+        found = limit_of(peak, moved, low_precision=low or name in self.low_precision)
+        if found.value >= self.tolerance * peak:
+            return found
+        return Limit(self.tolerance * peak, found.ill_conditioned)
 
 
 def _change(before: Value, after: Value) -> float:

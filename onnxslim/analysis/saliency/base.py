@@ -30,10 +30,12 @@ class Criterion(ABC):
     Attributes:
         name: What ``--criterion`` calls it.
         needs_data: Whether the statistics of calibration data are needed.
+        needs_grams: Whether covariances are needed among them.
     """
 
     name: ClassVar[str]
     needs_data: ClassVar[bool] = False
+    needs_grams: ClassVar[bool] = False
 
     @abstractmethod
     def score(self, group: Group, weights: Weights, statistics: Statistics) -> Array:

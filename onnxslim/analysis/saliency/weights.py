@@ -10,28 +10,45 @@ Source: ONNX operator BatchNormalization-15.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.analysis.dependency.groups import Role, Site
+from onnxslim.analysis.dependency.groups import Kept, Role, Site
 from onnxslim.graph import edit
 
 Array = npt.NDArray[np.float64]
 
 
 class Weights:
-    """Reads constants when they are asked for; keeps none of them."""
+    """Reads constants when they are asked for; keeps none of them.
+
+    Args:
+        kept: What is left of the tensors after earlier steps; what is gone counts as zero.
+    """
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self._kept = kept
 
     def rows(self, site: Site) -> Array:
         """(n, D) float64: the constant of a site with the pruned axis first, the rest flat."""
         tensor = site.value.const_value
         assert tensor is not None, "a constant site"
-        array = tensor.numpy()
+        array = self._left(site.value.name or "", tensor.numpy())
         moved = np.moveaxis(array, site.axis, 0)
         rows = moved.reshape(moved.shape[0], -1).astype(np.float64)
         factor = self.normalization(site)
         return rows if factor is None else rows * factor[:, None]
+
+    def _left(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        axes = {} if self._kept is None else self._kept.axes.get(name, {})
+        for axis, index in axes.items():
+            stays = np.zeros(array.shape[axis], array.dtype)
+            stays[index] = 1
+            array = array * stays.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+        return array
 
     def normalization(self, site: Site) -> Array | None:
         """(n,) what the BatchNormalization behind a producing site multiplies each unit by."""

@@ -1,0 +1,132 @@
+"""What a lossy rewriting cost and brought: outputs, score and latency beside the model given."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from onnxslim.api.options import RunOptions
+from onnxslim.api.samples import open_samples
+from onnxslim.errors import WorkerError
+from onnxslim.runtime.dims import Description
+from onnxslim.runtime.specs import Feed, specs_of
+from onnxslim.runtime.worker import Worker
+from onnxslim.verify.compare import json_number
+from onnxslim.verify.preparation import Preparation
+from onnxslim.verify.quantized import speedup
+from onnxslim.verify.report import ValidationReport
+from onnxslim.verify.sessions import Runner
+from onnxslim.verify.validation import Pair, validate
+
+_NO_GATE = {"min_cosine": -2.0}
+"""A gate that always holds: outputs are measured, not judged."""
+
+
+def compare(
+    original: Pair,
+    candidate: Pair,
+    *,
+    worker: Worker,
+    options: RunOptions,
+    description: Description,
+    labels: str | None = None,
+    metric: str = "top1",
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Measure a model against the one it was made from.
+
+    Args:
+        original: The model given, as a file.
+        candidate: What became of it, as a file.
+        worker: Runs models.
+        options: How they are run, and on which data.
+        description: What was said of the inputs.
+        labels: Key of the labels in the data.
+        metric: How outputs and labels become points.
+
+    Returns:
+        ``quality`` of the document (None when the candidate does not run), and warnings.
+    """
+    source = None
+    if options.data is not None:
+        source = open_samples(
+            options, specs_of(original.model), description, original.model, labels=labels
+        )
+    report = validate(
+        original,
+        candidate,
+        worker=worker,
+        data=source,
+        labelled=labels is not None,
+        gates=_NO_GATE,
+        metric=metric,
+        description=description,
+        seed=options.seed,
+        provider=options.provider,
+        custom_ops=options.custom_ops,
+    )
+    if report.failure:
+        return None, [f"not compared with the model given: {report.failure}"]
+    if source is None:
+        feed = _random_feed(original, worker, options, description)
+    else:
+        feed = next(iter(source.rebatched(1).feeds()))
+    seconds, problems = _latency(original, candidate, feed, worker, options)
+    return _entry(report, seconds, "random" if source is None else "data"), problems
+
+
+def _random_feed(
+    original: Pair, worker: Worker, options: RunOptions, description: Description
+) -> Feed:
+    """An input that the original accepts."""
+    runner = Runner(worker, options.provider, tuple(options.custom_ops))
+    preparation = Preparation(
+        runner, original.source, original.model, description=description, seed=options.seed,
+        samples=1,
+    )  # fmt: skip
+    try:
+        return preparation.result().feeds[0]
+    finally:
+        preparation.close()
+
+
+def _latency(
+    original: Pair, candidate: Pair, feed: Feed, worker: Worker, options: RunOptions
+) -> tuple[tuple[float, float] | None, list[str]]:
+    """Median seconds of both on one sample, as applications run them: optimized, one thread."""
+    try:
+        with ExitStack() as stack:
+            first, second = [
+                stack.enter_context(
+                    worker.session(
+                        pair.source,
+                        provider=options.provider,
+                        optimization="all",
+                        custom_ops=options.custom_ops,
+                    )
+                )
+                for pair in (original, candidate)
+            ]
+            return speedup(first, second, feed), []
+    except WorkerError as error:
+        return None, [f"latency was not measured: {error}"]
+
+
+def _entry(
+    report: ValidationReport, seconds: tuple[float, float] | None, inputs: str
+) -> dict[str, Any]:
+    latency = None
+    if seconds is not None:
+        before, after = (1000 * s for s in seconds)
+        latency = {
+            "before_ms": round(before, 4),
+            "after_ms": round(after, 4),
+            "ratio": round(after / before, 4) if before else None,
+        }
+    return {
+        "inputs": inputs,
+        "samples": report.samples,
+        "outputs": {name: found.stats.to_json() for name, found in report.outputs.items()},
+        "agreement": None if report.agreement is None else json_number(report.agreement),
+        "score": None if report.score is None else report.score.to_json(),
+        "latency": latency,
+    }

@@ -1,0 +1,382 @@
+"""Prune a model: decide, cut, check, bring the accuracy back, simplify, compare, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onnxslim.analysis.budget import Budget
+from onnxslim.analysis.constant_work import excessive_work
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.api.comparing import compare
+from onnxslim.api.optimizing import FEEDS, verification_warnings
+from onnxslim.api.options import RunOptions
+from onnxslim.api.prune_options import Amount, PruneOptions, one_budget
+from onnxslim.api.pruned import (
+    PruneResult,
+    Recovery,
+    advice,
+    budget_entry,
+    frozen_entries,
+    group_entries,
+    headline,
+)
+from onnxslim.api.samples import open_samples
+from onnxslim.api.sources import ModelLike, open_model, path_of
+from onnxslim.api.stages import CalibrationFeeds, entries_of, prepared
+from onnxslim.errors import (
+    TargetError,
+    UnsupportedModelError,
+    UsageError,
+    VerificationError,
+)
+from onnxslim.graph.provenance import remember_readers
+from onnxslim.graph.save import Staged, check_target, stage
+from onnxslim.graph.signature import signature
+from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager, PassRecord
+from onnxslim.pipeline.pruning import PRUNED, Decision, privatize
+from onnxslim.pipeline.recipes import Recipe, get_recipe
+from onnxslim.pipeline.registry import get_pass, module_names
+from onnxslim.pipeline.spec import make_pass
+from onnxslim.report.summary import summarize
+from onnxslim.runtime.data import DataSource
+from onnxslim.runtime.specs import Feed, output_names, specs_of
+from onnxslim.runtime.worker import Worker
+from onnxslim.verify.numerics import Verifier
+from onnxslim.verify.selfcheck import self_check
+from onnxslim.verify.structure import verify_structure
+from onnxslim.verify.validation import Pair
+from onnxslim.verify.verification import NOT_VERIFIED, Verification
+
+SAMPLES = 256
+"""Calibration samples by default."""
+
+WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
+WITHOUT_DATA: tuple[str, ...] = ("correct-bias",)
+"""Passes that bring accuracy back, with calibration data and without."""
+
+
+def prune(
+    model: ModelLike,
+    *,
+    ratio: Amount | None = None,
+    macs: Amount | None = None,
+    params: Amount | None = None,
+    data: Any = None,
+    output: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+    verify: bool = True,
+    force: bool = False,
+    options: RunOptions | None = None,
+    allow_external_dir: str | None = None,
+    on_step: Callable[[str], None] | None = None,
+    worker: Worker | None = None,
+    **settings: Any,
+) -> PruneResult:
+    """Remove channels, hidden units and heads until a budget is met, and repair what is left.
+
+    Args:
+        model: A path, an ``onnx_ir.Model`` or an ``onnx.ModelProto``; never changed.
+        ratio: Part of the channels to remove: ``0.5``, ``"50%"``.
+        macs: Keep at most this part of the multiply-accumulates, or this number (``"120M"``).
+        params: Keep at most this part of the parameters, or this number.
+        data: Samples in any form of ``--data``, for scores and for bringing accuracy back.
+        output: File to write; None gives only the model.
+        dry_run: Only decide; nothing is run, nothing written.
+        verify: Check the pruned model against the masked original, the rest as ``optimize`` does.
+        force: Replace ``output`` when it exists.
+        options: How models are run.
+        allow_external_dir: Another folder that external weights may be read from.
+        on_step: Called with the name of what is being done.
+        worker: The child process for native code, left open; by default one for this call.
+        settings: The fields of :class:`PruneOptions`.
+
+    Returns:
+        The pruned model with the decision, counts, checks and a comparison.
+
+    Raises:
+        TargetError: When the budget cannot be met; it names the best reached and has ``result``.
+        VerificationError: When the pruned model is not the masked original.
+        UnsupportedModelError: When the model cannot be read or is invalid.
+        DataError: When the data does not fit, or is required and missing.
+        UsageError: For options that make no sense, or a GLOB that matches nothing.
+    """
+    try:
+        asked = PruneOptions(**settings)
+    except TypeError as error:
+        raise UsageError(f"prune: {error}") from error
+    budget = one_budget(ratio=ratio, macs=macs, params=params)
+    options = options or RunOptions()
+    if data is not None:
+        options = replace(options, data=data)
+    asked.check(options)
+    target = None if output is None else check_target(output, path_of(model), force=force)
+    with ExitStack() as stack:
+        if worker is None:
+            worker = Worker()
+            stack.callback(worker.close)
+        if not dry_run:
+            worker.start()
+        job = _Job(model, budget, asked, options, worker, stack, on_step or (lambda text: None))
+        job.open(allow_external_dir)
+        job.prune(verify and not dry_run)
+        if dry_run:
+            return job.result()
+        job.repair()
+        job.simplify(verify, target)
+        return job.finish(target)
+
+
+class _Job:
+    """One run of :func:`prune`."""
+
+    def __init__(
+        self,
+        source: ModelLike,
+        budget: Budget,
+        asked: PruneOptions,
+        options: RunOptions,
+        worker: Worker,
+        stack: ExitStack,
+        on_step: Callable[[str], None],
+    ) -> None:
+        self.source, self.budget, self.asked, self.options = source, budget, asked, options
+        self.worker, self.stack, self.on_step = worker, stack, on_step
+        self.records: list[PassRecord] = []
+        self.verification = NOT_VERIFIED
+        self.recovery: Recovery = "none"
+        self.quality: dict[str, Any] | None = None
+        self.warnings: list[str] = []
+        self.bytes = 0
+
+    # ------------------------------------------------------------------ before
+
+    def open(self, allow_external_dir: str | None) -> None:
+        """Read the model, refuse an invalid one, open the data, clean up."""
+        self.on_step("reading")
+        self.allow_external_dir = allow_external_dir
+        self.model = open_model(self.source, allow_external_dir=allow_external_dir)
+        problems = verify_structure(self.model)
+        if problems:
+            raise UnsupportedModelError(f"{self.label} is not a valid model: {problems[0]}")
+        remember_readers(self.model)
+        self.bytes = signature(self.model).bytes
+        infer_shapes(self.model, worker=self.worker)
+        self.before = summarize(self.model, self.bytes)
+        specs, options = specs_of(self.model), self.options
+        self.description = options.describe(specs, output_names(self.model))
+        self.data: DataSource | None = None
+        if options.data is not None:
+            self.data = open_samples(
+                options, specs, self.description, self.model, samples=SAMPLES,
+                calibration=True, allow_random=self.asked.allow_random,
+            )  # fmt: skip
+        self.ctx = PassContext(
+            self.model,
+            worker=self.worker,
+            calibration=None if self.data is None else CalibrationFeeds(self.data),
+        )
+        privatize(self.ctx)
+        self._run(prepared())
+
+    @property
+    def label(self) -> str:
+        """How messages call the model."""
+        return str(path_of(self.source) or "the model")
+
+    def _run(self, recipe: Recipe) -> None:
+        manager = Manager(recipe, on_pass=self.on_step)
+        manager.run(self.model, self.ctx)
+        self.records += manager.records
+
+    # ------------------------------------------------------------------ cutting
+
+    def prune(self, verify: bool) -> None:
+        """Decide, cut, and compare with the masked original."""
+        self.on_step("pruning")
+        try:
+            self._run(Recipe("prune", (self._pass(),)))
+        except TargetError as error:
+            error.result = self._missed()  # type: ignore[attr-defined]
+            raise
+        self.decision: Decision = self.model.meta[PRUNED]
+        if verify:
+            self.on_step("checking against the masked original")
+            self._runnable()
+            self._self_check()
+
+    def _pass(self) -> Pass:
+        asked, budget = self.asked, self.budget
+        sizes = self.description.dims
+        return make_pass(
+            get_pass("prune-channels"),
+            {
+                budget.kind: budget.amount, "criterion": asked.criterion, "scope": asked.scope,
+                "keep": list(asked.keep), "layers": list(asked.layers),
+                "round_to": asked.round_to or 0, "min_channels": asked.min_channels or 0,
+                "steps": asked.steps, "schedule": asked.schedule, "seed": self.options.seed,
+                "dims": [f"{name}={size}" for name, size in sizes.items()],
+            },
+        )  # fmt: skip
+
+    def _runnable(self) -> None:
+        excess = excessive_work(self.model)
+        if excess is not None:
+            raise UnsupportedModelError(
+                f"{self.label} is not run to verify the result: {excess}; use --no-verify to prune "
+                "it all the same"
+            )
+
+    def _self_check(self) -> None:
+        decision = self.decision
+        with stage(self.model) as staged:
+            found = self_check(
+                decision.dependency, decision.kept, staged.model_path, self.model, self.worker,
+                feeds=self._first_feeds(), description=self.description, seed=self.options.seed,
+                provider=self.options.provider, custom_ops=self.options.custom_ops,
+            )  # fmt: skip
+        self._accept(found, "the pruned model is not the masked original")
+
+    def _accept(self, found: Verification, what: str) -> None:
+        """Take a verification over, the worse of two.
+
+        Raises:
+            VerificationError: When it failed.
+            UnsupportedModelError: When nothing could be compared.
+        """
+        if self.verification is NOT_VERIFIED or found.ok is not True:
+            self.verification = found
+        if found.ok is None:
+            raise UnsupportedModelError(
+                f"{self.label} cannot be verified ({found.failure}): describe its inputs with "
+                "--input-shape, --dim or --data, or use --no-verify"
+            )
+        if found.ok is False:
+            error = VerificationError(
+                f"{what}: {found.explain()}; leave the layers out with --keep, and report it"
+            )
+            error.result = self.result()  # type: ignore[attr-defined]
+            raise error
+
+    def _first_feeds(self) -> list[Feed] | None:
+        if self.options.data is None:
+            return None
+        options = self.options
+        source = open_samples(
+            options, specs_of(self.model), self.description, self.model, samples=FEEDS
+        )
+        return list(source.rebatched(1).feeds())[:FEEDS]
+
+    # ------------------------------------------------------------------ after
+
+    def repair(self) -> None:
+        """Bring accuracy back: from data where there is some."""
+        if not self.asked.recover:
+            return
+        wanted = WITHOUT_DATA if self.data is None else WITH_DATA
+        known = {name.replace("_", "-") for name in module_names()}
+        passes = tuple(make_pass(get_pass(name), {}) for name in wanted if name in known)
+        if not passes:
+            return
+        self.on_step("recovering")
+        self._run(Recipe("recovery", passes))
+        if any(record.rewrites for record in self.records[-len(passes) :]):
+            self.recovery = "data-free" if self.data is None else "data"
+
+    def simplify(self, verify: bool, target: Path | None) -> None:
+        """Fold and clean what is left; compare it with what it was before that."""
+        verifier: Verifier | None = None
+        if verify:
+            before = self.stack.enter_context(stage(self.model))
+            verifier = Verifier(
+                before.model_path, self.model, self.worker, feeds=self._first_feeds(),
+                description=self.description, seed=self.options.seed,
+                provider=self.options.provider, custom_ops=self.options.custom_ops,
+            )  # fmt: skip
+        self._run(get_recipe("default"))
+        self.staged: Staged = self.stack.enter_context(
+            stage(self.model)
+            if target is None
+            else stage(self.model, target.parent, name=target.name)
+        )
+        self.bytes = self.staged.bytes
+        if verifier is not None:
+            self.on_step("verifying")
+            found = verifier.verify(self.staged.model_path, self.model)
+            verifier.close()
+            self._accept(found, "simplifying the pruned model changed it")
+
+    def finish(self, target: Path | None) -> PruneResult:
+        """Compare with the model given, and put the new one in place."""
+        if self.asked.compare:
+            self._compare()
+        result = self.result()
+        if target is not None:
+            self.staged.commit(target)
+            result.output = str(target)
+        return result
+
+    def _compare(self) -> None:
+        self.on_step("comparing")
+        original = open_model(self.source, allow_external_dir=self.allow_external_dir)
+        infer_shapes(original)
+        path = path_of(self.source)
+        if path is None or signature(original).rewritten:
+            path = self.stack.enter_context(stage(original)).model_path
+        pair = Pair(path, original), Pair(self.staged.model_path, self.model)
+        self.quality, problems = compare(
+            *pair,
+            worker=self.worker,
+            options=self.options,
+            description=self.description,
+            labels=self.asked.labels,
+            metric=self.asked.metric,
+        )
+        self.warnings += problems
+
+    # ------------------------------------------------------------------ result
+
+    def result(self) -> PruneResult:
+        """Everything that is known by now."""
+        path = path_of(self.source)
+        return PruneResult(
+            model=self.model,
+            before=self.before,
+            after=summarize(self.model, self.bytes),
+            passes=entries_of(self.records),
+            verification=self.verification,
+            warnings=[
+                *advice(self.data is not None, self.quality),
+                *self.ctx.warnings,
+                *self.warnings,
+                *verification_warnings(self.verification),
+            ],
+            input=None if path is None else str(path),
+            budget=budget_entry(self.decision),
+            groups=group_entries(self.decision),
+            frozen=frozen_entries(self.decision),
+            recovery=self.recovery,
+            quality=self.quality,
+            headline=headline(self.decision),
+            decision=self.decision,
+        )  # fmt: skip
+
+    def _missed(self) -> PruneResult:
+        """The result when the budget cannot be met: the model as it was."""
+        path = path_of(self.source)
+        return PruneResult(
+            model=self.model,
+            before=self.before,
+            after=summarize(self.model, self.bytes),
+            passes=entries_of(self.records),
+            verification=NOT_VERIFIED,
+            warnings=list(self.ctx.warnings),
+            input=None if path is None else str(path),
+            budget={"kind": self.budget.kind, "asked": self.budget.amount, "met": False},
+        )

@@ -1,0 +1,230 @@
+"""``onnxslim prune``: remove channels until a budget is met, and repair what is left."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onnxslim.cli import common
+from onnxslim.cli.console import note, plain, print_json, print_table, progress
+from onnxslim.errors import TargetError, UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from onnxslim.api.pruned import PruneResult
+
+_PART = "0.7, 70% or an amount such as 120M"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT", help="File to write.")
+    ] = None,
+    ratio: Annotated[
+        str | None, typer.Option("--ratio", metavar="R", help="Remove this part of the channels.")
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option("--macs", metavar="R", help=f"Keep at most so many MACs: {_PART}.")
+    ] = None,
+    params: Annotated[
+        str | None,
+        typer.Option("--params", metavar="R", help=f"Keep at most so many parameters: {_PART}."),
+    ] = None,
+    criterion: Annotated[
+        str,
+        typer.Option(
+            "--criterion",
+            help="auto, l1, l2, bn-scale, fpgm, lamp, cosine, random, mean-activation, apoz, wanda "
+            "or a plug-in's.",
+        ),
+    ] = "auto",
+    scope: Annotated[
+        str, typer.Option("--scope", help="Where channels compete: local, global, isomorphic.")
+    ] = "local",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="GLOB", help="Never touch these layers (name or op:TYPE)."),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", metavar="GLOB=R", help="Remove this part of these layers."),
+    ] = None,
+    round_to: Annotated[
+        str,
+        typer.Option("--round-to", metavar="auto|N", help="Keep multiples of N channels (8)."),
+    ] = "auto",
+    min_channels: Annotated[
+        int | None,
+        typer.Option("--min-channels", min=1, metavar="N", help="Keep N channels (8 or 12 %)."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Approach the budget in N steps.")
+    ] = 1,
+    schedule: Annotated[
+        str, typer.Option("--schedule", help="How far each step goes: linear or polynomial.")
+    ] = "linear",
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
+    ] = "top1",
+    require_data: Annotated[
+        bool, typer.Option("--require-data", help="Fail when there is no --data.")
+    ] = False,
+    allow_random: Annotated[
+        bool, typer.Option("--allow-random-calibration", help="Allow --data random.")
+    ] = False,
+    recover: Annotated[
+        bool, typer.Option("--recover/--no-recover", help="Bring accuracy back after the cut.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be removed; write nothing.")
+    ] = False,
+    graph: Annotated[
+        Path | None,
+        typer.Option("--graph", metavar="FILE", help="Draw the groups: .dot, .gv or .svg."),
+    ] = None,
+    provider: common.Provider = "cpu",
+    data: common.Data = None,
+    samples: common.Samples = None,
+    seed: common.Seed = 0,
+    input_shape: common.InputShape = None,
+    dim: common.Dim = None,
+    input_value: common.InputValue = None,
+    state: common.State = None,
+    image_size: common.ImageSize = None,
+    resize: common.Resize = None,
+    channel_order: common.ChannelOrder = None,
+    scale: common.Scale = None,
+    mean: common.Mean = None,
+    std: common.Std = None,
+    layout: common.Layout = None,
+    custom_ops: common.CustomOps = None,
+    allow_external_dir: common.ExternalDir = None,
+    force: common.Force = False,
+    no_verify: common.NoVerify = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
+) -> int:
+    """Remove channels, hidden units and heads across all layers they connect."""
+    common.set_up_logging(verbose)
+    if output is None and not dry_run:
+        raise UsageError("prune needs -o OUT to write to, or --dry-run to only look")
+    options = common.run_options(
+        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
+        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
+        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
+        mean=mean, std=std, layout=layout,
+    )  # fmt: skip
+    wishes = {
+        "criterion": criterion, "scope": scope, "keep": tuple(keep or ()),
+        "layers": tuple(layer or ()), "round_to": _round_to(round_to),
+        "min_channels": min_channels, "steps": steps, "schedule": schedule, "labels": labels,
+        "metric": metric, "require_data": require_data, "allow_random": allow_random,
+        "recover": recover,
+    }  # fmt: skip
+    return execute(
+        model, output, graph, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
+        dry_run=dry_run, verify=not no_verify, force=force, options=options,
+        allow_external_dir=allow_external_dir, **wishes,
+    )  # fmt: skip
+
+
+def _round_to(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--round-to is {text!r}: expected auto or a number above 0")
+    return int(text)
+
+
+def execute(
+    model: Path, output: Path | None, graph: Path | None, *, json: bool, quiet: bool, **asked: Any
+) -> int:
+    """Prune and print; returns the exit code."""
+    from onnxslim.api.pruning import prune
+
+    with ExitStack() as stack:
+        update = stack.enter_context(progress(str(model), show=not (json or quiet)))
+        try:
+            result = prune(
+                model, output=None if asked["dry_run"] else output, on_step=update, **asked
+            )
+        except (TargetError, VerificationError) as error:
+            failed = getattr(error, "result", None)
+            if json and failed is not None:
+                print_json(failed.to_json())
+            raise
+    if graph is not None and result.decision is not None:
+        from onnxslim.report.groups import draw
+
+        draw(result.decision, graph)
+    if json:
+        print_json(result.to_json())
+    elif not quiet:
+        show(result, groups=asked["dry_run"])
+    return 0
+
+
+def show(result: PruneResult, *, groups: bool) -> None:
+    """Print a result: the headline, what was decided, what was gained and lost, warnings."""
+    typer.echo(result.headline)
+    if groups:
+        _show_groups(result)
+    else:
+        from onnxslim.cli.job import show as show_counts
+
+        show_counts(result)
+        _show_quality(result)
+        typer.echo(f"recovery: {result.recovery}")
+        return
+    for warning in result.warnings:
+        note(f"warning: {warning}")
+
+
+def _show_groups(result: PruneResult) -> None:
+    rows = [(f"{g['id']} {g['kind']}", *g["units"], _layers(g["layers"])) for g in result.groups]
+    print_table(("group", "units", "kept", "layers"), rows)
+    if result.frozen:
+        print_table(("stays whole", "reason"), [(f["layer"], f["reason"]) for f in result.frozen])
+
+
+def _layers(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _show_quality(result: PruneResult) -> None:
+    quality = result.quality
+    if quality is None:
+        return
+    rows = [
+        (name, _cell(o["sqnr_db"]), _cell(o["cosine"]), _cell(o["max_rel"]))
+        for name, o in quality["outputs"].items()
+    ]
+    where = (
+        f"{quality['samples']} {'random inputs' if quality['inputs'] == 'random' else 'samples'}"
+    )
+    print_table((f"output, on {where}", "SQNR dB", "cosine", "max rel"), rows)
+    score, latency = quality["score"], quality["latency"]
+    if score is not None:
+        low, high = score["interval"]
+        typer.echo(
+            f"{plain(score['metric'])}: {score['reference']:.2f} -> {score['candidate']:.2f} "
+            f"(difference {low:+.2f} to {high:+.2f} at 95 %, n={score['n']})"
+        )
+    elif quality["agreement"] is not None and quality["inputs"] == "data":
+        typer.echo(f"agreement with the model given: {quality['agreement']:.2f} %")
+    if latency is not None:
+        typer.echo(
+            f"latency, one thread: {latency['before_ms']:.3f} -> {latency['after_ms']:.3f} ms "
+            f"({latency['ratio']:.2f} of the model given)"
+        )
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

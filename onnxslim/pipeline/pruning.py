@@ -1,0 +1,345 @@
+"""Decides what a model loses: groups, scores, widths, as the pass ``prune-channels`` was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.analysis.budget import Budget, Granularity
+from onnxslim.analysis.dependency import Dependency, Frozen, Group, Kept
+from onnxslim.analysis.dependency.groups import Mask
+from onnxslim.analysis.pruned_cost import (
+    CostModel,
+    bindings_of,
+    macs_terms,
+    parameter_terms,
+    positions_of,
+)
+from onnxslim.analysis.saliency.base import Array
+from onnxslim.analysis.selection import (
+    Candidate,
+    Scope,
+    candidate,
+    mask,
+    select_cost,
+    select_ratio,
+)
+from onnxslim.errors import TargetError, UnsupportedModelError
+from onnxslim.graph import edit
+from onnxslim.graph.globs import nothing_matches
+from onnxslim.graph.provenance import is_known, matching_nodes
+from onnxslim.pipeline.context import PassContext
+
+PRUNED = "onnxslim.pruned"
+"""``model.meta`` key: the :class:`Decision` that ``prune-channels`` cut into the model."""
+
+Scorer = Callable[[Group], Array]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked for, besides the budget.
+
+    Attributes:
+        scope: Where units compete.
+        granularity: Portions and minimum.
+        keep: GLOBs of layers that are not touched.
+        layers: GLOBs with ratios of their own.
+        sizes: Sizes of dynamic dimensions, for counting MACs.
+    """
+
+    scope: Scope = "local"
+    granularity: Granularity = field(default_factory=Granularity)
+    keep: tuple[str, ...] = ()
+    layers: tuple[tuple[str, float], ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Before and after, of the model as it is when it is cut; None when shapes stay unknown."""
+
+    before: float | None
+    after: float | None
+
+    @property
+    def part(self) -> float | None:
+        """What is left, 0 to 1."""
+        return self.after / self.before if self.before and self.after is not None else None
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What leaves.
+
+    Attributes:
+        dependency: Of the dense model, which is not the one that is cut.
+        budget: What was asked for.
+        granularity: What it was met with.
+        groups: Groups that may be pruned, with what stays of each.
+        kept: What stays of every tensor.
+        frozen: Layers that stay whole, and why.
+        macs: For one sample.
+        parameters: Elements of all weights.
+    """
+
+    dependency: Dependency
+    budget: Budget
+    granularity: Granularity
+    groups: tuple[tuple[Group, Mask], ...]
+    kept: Kept
+    frozen: tuple[Frozen, ...]
+    macs: Cost
+    parameters: Cost
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Units of all groups before and after."""
+        before = sum(group.size for group, _ in self.groups)
+        return before, sum(int(stays.sum()) for _, stays in self.groups)
+
+
+class Planner:
+    """Finds widths for one model; the dependency analysis and cost tables are made once.
+
+    Args:
+        dependency: Of the model.
+        wishes: What is asked for.
+
+    Raises:
+        UsageError: When a GLOB matches nothing.
+        TargetError: When nothing can be pruned.
+    """
+
+    def __init__(self, dependency: Dependency, wishes: Wishes) -> None:
+        self.dependency, self.wishes = dependency, wishes
+        model = dependency.model
+        kept_nodes = _layers(model, "--keep", wishes.keep)
+        own = [(ratio, _layers(model, "--layer", [glob])) for glob, ratio in wishes.layers]
+        self.groups: list[Group] = []
+        self.ratios: dict[int, float] = {}
+        self._spared: dict[str, Frozen] = {}
+        for group in dependency.groups:
+            nodes = {site.node for site in group.sites}
+            found = next((glob for node, glob in kept_nodes.items() if node in nodes), None)
+            if found is not None:
+                for name in group.layers:
+                    self._spared.setdefault(name, Frozen(name, f"--keep {found!r}"))
+                continue
+            self.groups.append(group)
+            for ratio, layers in own:
+                if not nodes.isdisjoint(layers):
+                    self.ratios[group.id] = ratio
+        if not self.groups:
+            raise TargetError(f"no channel can be pruned{self._reason()}; nothing was written")
+        self._positions = positions_of(dependency)
+        bindings = bindings_of(model, wishes.sizes)
+        self._macs = macs_terms(model, self._positions, bindings)
+        self._parameters = parameter_terms(model, self._positions)
+
+    def _reason(self) -> str:
+        frozen = self.frozen()
+        return f": {frozen[0].layer}: {frozen[0].reason}" if frozen else ": it has no layers"
+
+    def frozen(self) -> tuple[Frozen, ...]:
+        """Layers that stay whole: by nature, then by wish."""
+        pruned = {name for group in self.groups for name in group.layers}
+        spared = [f for name, f in self._spared.items() if name not in pruned]
+        return (*self.dependency.frozen, *spared)
+
+    def dense(self, kind: str) -> float:
+        """MACs or parameters of the whole model.
+
+        Raises:
+            UnsupportedModelError: When shapes stay unknown.
+        """
+        return self._cost(kind, []).total
+
+    def _cost(self, kind: str, items: Sequence[Candidate]) -> CostModel:
+        terms = self._macs if kind == "macs" else self._parameters
+        if terms is None:
+            raise UnsupportedModelError(
+                "the MACs of the model cannot be counted, because shapes stay unknown: describe "
+                "its inputs with --input-shape, or give --params or --ratio in place of --macs"
+            )
+        orders = {item.group.id: item.order for item in items}
+        return CostModel(*terms, self._positions, orders)
+
+    def decide(
+        self, budget: Budget, scores: Mapping[int, Array], before: Mapping[int, Mask] | None = None
+    ) -> Decision:
+        """Widths and units for a budget.
+
+        Args:
+            budget: The target.
+            scores: By group id (size,); the lowest leave first.
+            before: What an earlier step left of the groups; what is out stays out.
+
+        Raises:
+            TargetError: When the budget cannot be met, whatever is removed.
+        """
+        grain: Granularity = self.wishes.granularity
+        while True:
+            items = self._candidates(scores, before or {}, grain)
+            removed, reached = self._select(budget, items)
+            if removed is not None:
+                return self._decision(budget, grain, items, removed)
+            finer = grain.halved()
+            if finer is None or (finer.halvings > 1 and _is_finest(grain, self.groups)):
+                raise TargetError(self._missed(budget, reached))
+            grain = finer
+
+    def _candidates(
+        self, scores: Mapping[int, Array], before: Mapping[int, Mask], grain: Granularity
+    ) -> list[Candidate]:
+        found = []
+        for group in self.groups:
+            own = scores[group.id]
+            if group.id in before:
+                own = np.where(before[group.id], own, -1.0)
+            found.append(candidate(group, own, grain, self.ratios.get(group.id)))
+        return found
+
+    def _select(
+        self, budget: Budget, items: Sequence[Candidate]
+    ) -> tuple[dict[int, int] | None, float]:
+        """Units that leave per group, or None; and the cost reached."""
+        if budget.kind == "ratio":
+            removed = select_ratio(items, budget.amount, self.wishes.scope)
+            nothing = budget.amount > 0 and not any(removed.values())
+            return (None if nothing else removed), 0.0
+        cost = self._cost(budget.kind, items)
+        found = select_cost(items, cost, budget.limit(self.dense(budget.kind)), self.wishes.scope)
+        return found, cost.total
+
+    def _missed(self, budget: Budget, reached: float) -> str:
+        if budget.kind == "ratio":
+            return f"--ratio {budget.amount:g} removes no channel: every group is at its minimum"
+        dense = self.dense(budget.kind)
+        what = "MACs" if budget.kind == "macs" else "parameters"
+        return (
+            f"--{budget.kind} asks for at most {budget.limit(dense):.4g} of {dense:.4g} {what}; "
+            f"the least that pruning reaches is {reached:.4g} ({100 * reached / dense:.1f} %): "
+            "allow that much, or less with --min-channels 1 --round-to 1 or fewer --keep"
+        )
+
+    def _decision(
+        self,
+        budget: Budget,
+        grain: Granularity,
+        items: Sequence[Candidate],
+        removed: Mapping[int, int],
+    ) -> Decision:
+        masks = {item.group.id: mask(item, removed[item.group.id]) for item in items}
+        costs = []
+        for kind in ("macs", "params"):
+            if kind == "macs" and self._macs is None:
+                costs.append(Cost(None, None))
+                continue
+            cost = self._cost(kind, items)
+            dense = cost.total
+            for group, count in removed.items():
+                cost.remove(group, count)
+            costs.append(Cost(dense, cost.total))
+        return Decision(
+            self.dependency,
+            budget,
+            grain,
+            tuple((group, masks[group.id]) for group in self.groups),
+            self.dependency.kept(masks),
+            self.frozen(),
+            *costs,
+        )
+
+
+def _is_finest(grain: Granularity, groups: Sequence[Group]) -> bool:
+    """Whether halving again changes nothing."""
+    finer = grain.halved()
+    return finer is None or all(
+        (grain.portion(g), grain.least(g)) == (finer.portion(g), finer.least(g)) for g in groups
+    )
+
+
+def _layers(model: ir.Model, option: str, globs: Sequence[str]) -> dict[ir.Node, str]:
+    """The nodes that GLOBs mean, each with the first GLOB.
+
+    Raises:
+        UsageError: When one matches nothing.
+    """
+    found: dict[ir.Node, str] = {}
+    for glob in globs:
+        nodes = matching_nodes(model, glob)
+        if not nodes and not is_known(model, glob):
+            raise nothing_matches(option, glob)
+        for node in nodes:
+            found.setdefault(node, glob)
+    return found
+
+
+def subgroup(group: Group, stays: Mask) -> Group:
+    """The group of the units that are left: positions of the others belong to nobody."""
+    number = np.where(stays, np.cumsum(stays) - 1, -1)
+    padded = np.append(number, -1)
+    sites = tuple(type(s)(s.node, s.role, s.value, s.axis, padded[s.units]) for s in group.sites)
+    return Group(
+        group.id, int(stays.sum()), group.cells[stays], group.width, sites, group.layers, group.kind
+    )
+
+
+def score_groups(
+    groups: Sequence[Group], scorer: Scorer, before: Mapping[int, Mask] | None = None
+) -> dict[int, Array]:
+    """(size,) scores by group id; units that left before have 0."""
+    found = {}
+    for group in groups:
+        stays = (before or {}).get(group.id)
+        if stays is None or stays.all():
+            found[group.id] = scorer(group)
+            continue
+        own = np.zeros(group.size)
+        own[stays] = scorer(subgroup(group, stays))
+        found[group.id] = own
+    return found
+
+
+def privatize(ctx: PassContext) -> int:
+    """Give every reader of a shared bias, scale or shift its own copy; returns the copies made.
+
+    Exporters merge parameters that happen to be equal (every trained ResNet has some). Tensors with
+    two or more real axes stay shared: those are tied on purpose. An ``Identity`` of such a tensor
+    becomes an initializer of its name, as the framework calls it.
+    """
+    count = 0
+    for value in list(ctx.model.graph.initializers.values()):
+        tensor = edit.constant_tensor(value)
+        if tensor is None or sum(n > 1 for n in tensor.shape.numpy()) != 1:
+            continue
+        count += _split_aliases(ctx, value, tensor)
+        uses = [(u.node, u.idx) for u in value.uses() if u.node.graph is ctx.model.graph]
+        for node, index in uses[1:] if len(uses) == len(value.uses()) else uses:
+            copy = ctx.constant(ctx.model.graph, value.name, tensor)
+            ctx.set_input(node, index, copy)
+            count += 1
+    return count
+
+
+def _split_aliases(ctx: PassContext, value: ir.Value, tensor: ir.TensorProtocol) -> int:
+    """Replace each ``Identity`` of a parameter in the main graph by a parameter of its name."""
+    graph, count = ctx.model.graph, 0
+    for node in [use.node for use in value.uses()]:
+        if not edit.is_op(node, "Identity") or node.graph is not graph:
+            continue
+        output = node.outputs[0]
+        if output.is_graph_output() or not output.name:
+            continue
+        name, copy = output.name, ctx.constant(graph, output.name, tensor)
+        if ctx.bypass(node, copy):
+            graph.initializers.pop(copy.name or "")
+            copy.name = name
+            copy.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+            graph.register_initializer(copy)
+            count += 1
+    return count
