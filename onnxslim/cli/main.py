@@ -21,6 +21,7 @@ from onnxslim.errors import OnnxSlimError
 
 COMMANDS = (
     "optimize",
+    "prune",
     "validate",
     "diff",
     "inspect",
