@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,32 +117,40 @@ class Planner:
     def __init__(self, dependency: Dependency, wishes: Wishes) -> None:
         self.dependency, self.wishes = dependency, wishes
         model = dependency.model
-        kept_nodes = _layers(model, "--keep", wishes.keep)
-        own = [(ratio, _layers(model, "--layer", [glob])) for glob, ratio in wishes.layers]
-        self.groups: list[Group] = []
+        self._positions = positions_of(dependency)
+        untouched: dict[int, str] = {}
+        for node, glob in _layers(model, "--keep", wishes.keep).items():
+            for group in self._groups_at((*node.inputs, *node.outputs)):
+                untouched.setdefault(group, glob)
         self.ratios: dict[int, float] = {}
-        self._spared: dict[str, Frozen] = {}
-        for group in dependency.groups:
-            nodes = {site.node for site in group.sites}
-            found = next((glob for node, glob in kept_nodes.items() if node in nodes), None)
-            if found is not None:
-                for name in group.layers:
-                    self._spared.setdefault(name, Frozen(name, f"--keep {found!r}"))
-                continue
-            self.groups.append(group)
-            for ratio, layers in own:
-                if not nodes.isdisjoint(layers):
-                    self.ratios[group.id] = ratio
+        for glob, ratio in wishes.layers:
+            for node in _layers(model, "--layer", [glob]):
+                self.ratios.update(dict.fromkeys(self._groups_at(node.outputs), ratio))
+        self.groups = [g for g in dependency.groups if g.id not in untouched]
+        self._spared = {
+            name: Frozen(name, f"--keep {untouched[group.id]!r}")
+            for group in dependency.groups
+            if group.id in untouched
+            for name in group.layers
+        }
         if not self.groups:
             raise TargetError(f"no channel can be pruned{self._reason()}; nothing was written")
-        self._positions = positions_of(dependency)
         bindings = bindings_of(model, wishes.sizes)
         self._macs = macs_terms(model, self._positions, bindings)
         self._parameters = parameter_terms(model, self._positions)
 
+    def _groups_at(self, values: Iterable[ir.Value | None]) -> list[int]:
+        """Ids of the groups with a part in any axis of some tensors."""
+        axes = [self._positions.get(v.name or "", {}) for v in values if v is not None]
+        return sorted({g for own in axes for owners in own.values() for g in owners})
+
     def _reason(self) -> str:
         frozen = self.frozen()
-        return f": {frozen[0].layer}: {frozen[0].reason}" if frozen else ": it has no layers"
+        return (
+            f": {frozen[0].layer}: {frozen[0].reason}"
+            if frozen
+            else ": its main graph has no layer with constant weights"
+        )
 
     def frozen(self) -> tuple[Frozen, ...]:
         """Layers that stay whole: by nature, then by wish."""

@@ -47,10 +47,10 @@ def picture(decision: Decision) -> Picture:
                 key = site.node, number
                 links[key] = links.get(key, False) or site.role is Role.PRODUCE
                 nodes[site.node] = None
-    order = [n for n in decision.dependency.model.graph if n in nodes or (n.name or "") in frozen]
+    order = [n for n in decision.dependency.model.graph if n in nodes or _name(n) in frozen]
     place = {node: i for i, node in enumerate(order)}
     return Picture(
-        tuple((_name(n), op_id(n), frozen.get(n.name or "", "")) for n in order),
+        tuple((_name(n), op_id(n), frozen.get(_name(n), "")) for n in order),
         tuple(
             f"group {group.id}: {group.size} -> {int(stays.sum())} {group.kind}s"
             for group, stays in decision.groups
