@@ -96,7 +96,8 @@ def _arithmetic(
         return _with_constant(target, reader, layer, number, first)
     if reader.op_type != "Add" or target.other is not None or not is_final(operand):
         return None
-    if _dims(reader.outputs[0]) != _dims(target.point):
+    dims = _dims(target.point)
+    if dims is None or _dims(reader.outputs[0]) != dims:
         return None
     return replace(target, point=reader.outputs[0], other=operand)
 
@@ -133,15 +134,14 @@ def _dims(value: ir.Value) -> Any:
 def _per_channel(operand: ir.Value, target: Target, layer: Layer) -> Array | None:
     """(M,) float64 of a constant that has one number per channel, or one in all."""
     array = constant(operand)
-    rank = edit.rank_of(target.point)
-    if array is None or array.dtype.kind not in "f" or rank is None or array.ndim > rank:
+    if array is None or array.dtype.kind != "f":
         return None
     m = target.scale.size
-    if array.size == 1:
+    behind = layer.weight.ndim - 2 if layer.spatial else 0  # axes behind the channels
+    if array.size == 1 and array.ndim <= behind + 1:
         return np.full(m, float(array.reshape(-1)[0]))
-    axis = 1 if layer.spatial else rank - 1
-    at = axis - (rank - array.ndim)
-    if at < 0 or array.shape[at] != m or array.size != m:
+    at = array.ndim - 1 - behind
+    if at < 0 or array.shape[at] != m or array.size != m or array.ndim > layer.weight.ndim + 1:
         return None
     return array.astype(np.float64).reshape(m)
 

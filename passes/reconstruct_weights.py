@@ -24,6 +24,8 @@ from onnxslim.passes._repair import Job, Repair, Sampling, needs, write
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 
+_EXACT = 1e-9
+
 logger = logging.getLogger(__name__)
 
 
@@ -78,6 +80,8 @@ def _apply(job: Job, found: Fit, ctx: PassContext) -> bool:
         "%s: error %.4g -> %.4g, ridge %g, %d rows",
         job.name, found.before, found.after, found.strength, found.rows,
     )  # fmt: skip
+    if found.before <= _EXACT:
+        return False
     if found.after >= found.before:
         return ctx.skip(node, "the fit is no better on samples held back")
     refusal = write(job, found.weight, found.bias, ctx)

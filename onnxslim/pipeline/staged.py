@@ -134,7 +134,11 @@ class Stages:
         self._store.close()
 
     def get(self, name: str, batch: int) -> Any:
-        """A fetched value for one batch; not to be written to."""
+        """A fetched value for one batch, or an initializer; not to be written to."""
+        if name not in self._store:
+            value = self.model.graph.initializers.get(name)
+            if value is not None and value.const_value is not None:
+                return value.const_value.numpy()
         return self._store.get(name, batch)
 
     def release(self, name: str) -> None:
@@ -145,7 +149,8 @@ class Stages:
 
     def fetch(self, names: Iterable[str]) -> None:
         """Make values available to :meth:`get`; runs what is missing for them."""
-        missing = [n for n in dict.fromkeys(names) if n not in self._store]
+        constants = self.model.graph.initializers
+        missing = [n for n in dict.fromkeys(names) if n not in self._store and n not in constants]
         if not missing:
             return
         values = _values(self.model)
