@@ -166,7 +166,7 @@ def test_a_budget_out_of_reach_names_the_best(worker: Worker, tmp_path: Path) ->
 
 def test_a_wrong_cut_is_found(worker: Worker, tmp_path: Path, monkeypatch: Any) -> None:
     """The masked original of another decision: as if surgery had cut the wrong channels."""
-    real = selfcheck.masked_original
+    from onnxslim.verify.masked import masked_original as real
 
     def shifted(dependency: Any, kept: Any) -> Any:
         masks = {g.id: np.arange(g.size) >= g.size // 2 for g in dependency.groups}
@@ -181,8 +181,8 @@ def test_a_wrong_cut_is_found(worker: Worker, tmp_path: Path, monkeypatch: Any) 
 
 def test_a_wrong_simplification_is_found(worker: Worker, monkeypatch: Any) -> None:
     from onnxslim.api import pruning
-
-    real = pruning.get_recipe
+    from onnxslim.api.sources import open_model as opened
+    from onnxslim.pipeline.recipes import get_recipe as real
 
     def broken(name: str) -> Any:
         job["model"].graph.initializers["w3"].const_value = ir.tensor(
@@ -191,7 +191,6 @@ def test_a_wrong_simplification_is_found(worker: Worker, monkeypatch: Any) -> No
         return real(name)
 
     job: dict[str, Any] = {}
-    opened = pruning.open_model
     monkeypatch.setattr(
         pruning, "open_model", lambda *a, **k: job.setdefault("model", opened(*a, **k))
     )
