@@ -20,6 +20,7 @@ _API = (
     "bench",
     "diff",
     "inspect",
+    "latency_table",
     "load",
     "optimize",
     "prune",

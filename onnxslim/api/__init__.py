@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxslim.api.benching import BenchOptions, bench
     from onnxslim.api.diffing import diff
     from onnxslim.api.inspecting import inspect
+    from onnxslim.api.latency import latency_table
     from onnxslim.api.pruning import prune
     from onnxslim.api.quantizing import quantize
     from onnxslim.api.validating import validate
@@ -28,6 +29,7 @@ __all__ = [
     "bench",
     "diff",
     "inspect",
+    "latency_table",
     "load",
     "optimize",
     "prune",
@@ -43,6 +45,7 @@ _LATER = {
     "bench": "benching",
     "diff": "diffing",
     "inspect": "inspecting",
+    "latency_table": "latency",
     "prune": "pruning",
     "quantize": "quantizing",
     "validate": "validating",

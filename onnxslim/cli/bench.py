@@ -9,6 +9,7 @@ import typer
 
 from onnxslim.cli import common
 from onnxslim.cli.console import note, plain, print_json, print_table, progress, size_text
+from onnxslim.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxslim.report.benchmark import Benched, BenchReport
@@ -57,6 +58,8 @@ def command(
     from onnxslim import api
 
     common.set_up_logging(verbose)
+    if table is not None and len(models) > 1:
+        raise UsageError(f"--table measures one model, {len(models)} were given")
     options = common.run_options(
         provider=provider, data=data, seed=seed, custom_ops=custom_ops, input_shape=input_shape,
         dim=dim, input_value=input_value,
@@ -67,6 +70,14 @@ def command(
             models, bench_options=asked, options=options, on_step=update,
             allow_external_dir=allow_external_dir,
         )  # fmt: skip
+        if table is not None:
+            measured = api.latency_table(
+                models[0], bench_options=asked, options=options, on_step=update,
+                allow_external_dir=allow_external_dir,
+            )  # fmt: skip
+            measured.save(table)
+    if table is not None:
+        note(f"{table}: {len(measured.layers)} layers at up to 25 widths each", quiet)
     if json:
         print_json(report.to_json())
     elif not quiet:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxslim.runtime import protocol, reducers
+from onnxslim.runtime import profile, protocol, reducers
 from onnxslim.runtime.protocol import ELEMENTS, FIRST_EXOTIC, Answer, RawTensor, Refusal, Value
 
 try:
@@ -86,12 +85,8 @@ class Executor:
         feeds = dict(zip(head["feeds"], values, strict=True))
         for _ in range(head["warmup"]):
             session.run(None, feeds)
-        seconds = []
-        for _ in range(head["runs"]):
-            start = time.perf_counter()
-            session.run(None, feeds)
-            seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds}, []
+        clock = profile.Clock(alone=head["alone"])
+        return {"seconds": [clock.time(session.run, None, feeds) for _ in range(head["runs"])]}, []
 
     def _evaluate(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
         session = _session(values[0], {"provider": "cpu", "optimization": "disable", "threads": 1})
@@ -224,8 +219,6 @@ def _nodes(graph: Any) -> list[dict[str, Any]]:
 def _profile(head: Mapping[str, Any], values: list[Value]) -> Answer:
     """Run a model with ONNX Runtime's profiler, and say what ran and how long each node took."""
     import onnx
-
-    from onnxslim.runtime import profile
 
     with tempfile.TemporaryDirectory(dir=head["folder"]) as folder:
         saved, prefix = Path(folder) / "optimized.onnx", Path(folder) / "profile"
