@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from onnxslim.graph.interface import InterfaceEdits, apply_edits, redeclare_outp
 from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import Staged, check_target, stage
 from onnxslim.graph.signature import signature
-from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.base import Numerics, Pass
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager, without
 from onnxslim.pipeline.recipes import Recipe, format_recipe, get_recipe
@@ -237,7 +237,7 @@ class _Job:
         result = self._result(staged, verification)
         if verification.ok is False:
             raise self._failure(result, target)
-        if verification.ok is None and self.verifier is not None:
+        if verification.ok is None and self.verifier is not None and not self.lossy:
             raise UnsupportedModelError(
                 f"{self._label()} cannot be verified ({verification.failure}): describe its inputs "
                 "with --input-shape, --dim or --data, or use --no-verify"
@@ -250,7 +250,14 @@ class _Job:
     def _verify(self, staged: Staged) -> Verification:
         if self.verifier is None:
             return NOT_VERIFIED
-        return self.verifier.verify(staged.model_path, self.model)
+        found = self.verifier.verify(staged.model_path, self.model)
+        return unjudged(found, self.lossy) if self.lossy else found
+
+    @property
+    def lossy(self) -> list[str]:
+        """Names of passes of the recipe that do not promise the same function."""
+        passes = self.recipe.passes()
+        return [p.name for p in passes if p.numerics is Numerics.LOSSY]
 
     def _result(self, staged: Staged, verification: Verification) -> Result:
         after = summarize(self.model, staged.bytes)
@@ -305,6 +312,16 @@ def convert(model: ir.Model, version: int) -> str:
     raise_opset(model, version)
     infer_shapes(model)
     return f"opset raised from {before} to {version}"
+
+
+def unjudged(found: Verification, lossy: Sequence[str]) -> Verification:
+    """Differences in numbers are what lossy passes make; anything else is still a failure."""
+    broken = [r for r in found.failed if r.status != "exceeds"]
+    if found.ok is not False or broken or not found.outputs:
+        return found
+    names = ", ".join(lossy)
+    failure = f"not judged: {names} may change the results; onnxslim validate says how much"
+    return replace(found, level="none", ok=None, failure=failure)
 
 
 def verification_warnings(verification: Verification) -> list[str]:
