@@ -38,6 +38,7 @@ from onnxslim.pipeline.pruning import (
     score_groups,
 )
 from onnxslim.pipeline.reference import Reference
+from onnxslim.pipeline.sensitivity import predicted_errors
 from onnxslim.pipeline.surgery import cut
 
 
@@ -54,7 +55,9 @@ class PruneChannels(Pass):
         macs: Keep at most this part of the multiply-accumulates (up to 1), or this number.
         params: Keep at most this part of the parameters (up to 1), or this number.
         criterion: How units are scored; ``auto`` is ``obs`` with calibration data, else ``l2``.
-        scope: Where units compete: in their group, in the model, or in groups of a kind.
+        scope: Where units compete: in their group, in the model, or in groups of a kind; ``auto``:
+            widths with the least predicted error for ``macs`` and ``params`` with calibration data,
+            else every group alike.
         keep: GLOBs of layers that are not touched.
         layers: ``GLOB=R``: ratios of single layers, whatever the budget says.
         round_to: Kept channels are a multiple of it; 0 is 8, less where a budget asks for it.
@@ -72,7 +75,7 @@ class PruneChannels(Pass):
     macs: float = 0.0
     params: float = 0.0
     criterion: str = "auto"
-    scope: Literal["local", "global", "isomorphic"] = "local"
+    scope: Literal["auto", "local", "global", "isomorphic"] = "auto"
     keep: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     round_to: int = 0
@@ -129,7 +132,7 @@ class PruneChannels(Pass):
                 raise UsageError(f"dims has {text!r}: expected NAME=SIZE")
             sizes[name] = int(size)
         return Wishes(
-            self.scope,
+            "local" if self.scope == "auto" else self.scope,
             Granularity(self.round_to or None, self.min_channels or None),
             self.keep,
             tuple(parse_layer_ratio(text) for text in self.layers),
@@ -141,6 +144,13 @@ class PruneChannels(Pass):
         automatic = "obs" if has_data else "l2"
         name = automatic if self.criterion == "auto" else self.criterion
         return get_criterion(name, seed=self.seed)
+
+    def _allocates(self, budget: Budget, criterion: Criterion) -> bool:
+        """Whether widths follow from predicted errors."""
+        return (
+            self.scope == "auto" and criterion.needs_grams and budget.kind != "ratio"
+            and self.steps == 1
+        )  # fmt: skip
 
     def _decide(
         self, planner: Planner, budget: Budget, criterion: Criterion, ctx: PassContext
@@ -155,7 +165,10 @@ class PruneChannels(Pass):
         for number, part in enumerate(parts):
             scores = score_groups(planner.groups, _scorer(criterion, weights, statistics), masks)
             target = budget if number == len(parts) - 1 else budget.at(part, dense)
-            decision = planner.decide(target, scores, masks)
+            errors = None
+            if self._allocates(target, criterion):
+                errors = predicted_errors(ctx, model, planner.groups, statistics)
+            decision = planner.decide(target, scores, masks, errors)
             masks = {group.id: stays for group, stays in decision.groups}
             weights = Weights(decision.kept)
         return decision

@@ -17,7 +17,7 @@ class PruneOptions:
 
     Attributes:
         criterion: ``auto`` or the name of a criterion.
-        scope: ``local``, ``global`` or ``isomorphic``.
+        scope: ``auto``, ``local``, ``global`` or ``isomorphic``.
         keep: GLOBs of layers that are not touched.
         layers: ``GLOB=R`` each.
         round_to: None is 8, less where a budget asks for it.
@@ -33,7 +33,7 @@ class PruneOptions:
     """
 
     criterion: str = "auto"
-    scope: str = "local"
+    scope: str = "auto"
     keep: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     round_to: int | None = None

@@ -37,13 +37,14 @@ def command(
         str,
         typer.Option(
             "--criterion",
-            help="auto, l1, l2, bn-scale, fpgm, lamp, cosine, random, mean-activation, apoz, wanda "
-            "or a plug-in's.",
+            help="auto, l1, l2, bn-scale, fpgm, lamp, cosine, random, mean-activation, apoz, "
+            "wanda, obs or a plug-in's.",
         ),
     ] = "auto",
     scope: Annotated[
-        str, typer.Option("--scope", help="Where channels compete: local, global, isomorphic.")
-    ] = "local",
+        str,
+        typer.Option("--scope", help="Where channels compete: auto, local, global, isomorphic."),
+    ] = "auto",
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", metavar="GLOB", help="Never touch these layers (name or op:TYPE)."),

@@ -10,11 +10,12 @@ from onnxslim.analysis.saliency.activation import Apoz, MeanActivation, Wanda
 from onnxslim.analysis.saliency.base import Criterion
 from onnxslim.analysis.saliency.geometry import Cosine, Fpgm
 from onnxslim.analysis.saliency.magnitude import L1, L2, BnScale, Lamp, Random
+from onnxslim.analysis.saliency.obs import Obs
 from onnxslim.errors import UsageError
 
 GROUP = "onnxslim.criteria"
 SHIPPED: tuple[type[Criterion], ...] = (
-    L1, L2, BnScale, Fpgm, Lamp, Cosine, Random, MeanActivation, Apoz, Wanda,
+    L1, L2, BnScale, Fpgm, Lamp, Cosine, Random, MeanActivation, Apoz, Wanda, Obs,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis.allocation import allocate
 from onnxslim.analysis.budget import Budget, Granularity
 from onnxslim.analysis.dependency import Dependency, Frozen, Group, Kept
 from onnxslim.analysis.dependency.groups import Mask
@@ -177,7 +178,11 @@ class Planner:
         return CostModel(*terms, self._positions, orders)
 
     def decide(
-        self, budget: Budget, scores: Mapping[int, Array], before: Mapping[int, Mask] | None = None
+        self,
+        budget: Budget,
+        scores: Mapping[int, Array],
+        before: Mapping[int, Mask] | None = None,
+        errors: Mapping[int, Array] | None = None,
     ) -> Decision:
         """Widths and units for a budget.
 
@@ -185,6 +190,8 @@ class Planner:
             budget: The target.
             scores: By group id (size,); the lowest leave first.
             before: What an earlier step left of the groups; what is out stays out.
+            errors: By group id (size + 1,): predicted error when the first k units are out; with
+                them a cost is met with the least error, instead of by the scope.
 
         Raises:
             TargetError: When the budget cannot be met, whatever is removed.
@@ -192,7 +199,7 @@ class Planner:
         grain: Granularity = self.wishes.granularity
         while True:
             items = self._candidates(scores, before or {}, grain)
-            removed, reached = self._select(budget, items)
+            removed, reached = self._select(budget, items, errors)
             if removed is not None:
                 return self._decision(budget, grain, items, removed)
             finer = grain.halved()
@@ -212,15 +219,18 @@ class Planner:
         return found
 
     def _select(
-        self, budget: Budget, items: Sequence[Candidate]
+        self, budget: Budget, items: Sequence[Candidate], errors: Mapping[int, Array] | None
     ) -> tuple[dict[int, int] | None, float]:
         """Units that leave per group, or None; and the cost reached."""
         if budget.kind == "ratio":
             removed = select_ratio(items, budget.amount, self.wishes.scope)
             nothing = budget.amount > 0 and not any(removed.values())
             return (None if nothing else removed), 0.0
-        cost = self._cost(budget.kind, items)
-        found = select_cost(items, cost, budget.limit(self.dense(budget.kind)), self.wishes.scope)
+        cost, limit = self._cost(budget.kind, items), budget.limit(self.dense(budget.kind))
+        if errors is not None:
+            found = allocate(items, errors, cost, limit)
+        else:
+            found = select_cost(items, cost, limit, self.wishes.scope)
         return found, cost.total
 
     def _missed(self, budget: Budget, reached: float) -> str:

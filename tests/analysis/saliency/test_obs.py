@@ -1,0 +1,73 @@
+"""Removal errors equal those of least squares; redundant channels leave first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.analysis.saliency.obs import Reader, obs_curve
+
+Array = np.ndarray
+
+
+def reader(channels: int, seed: int, outputs: int = 7, width: int = 1) -> tuple[Reader, Array]:
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(channels, channels))
+    covariance = mixing @ mixing.T / channels + 0.5 * np.eye(channels)
+    weight = rng.normal(size=(outputs, channels))
+    units = np.repeat(np.arange(channels // width), width)
+    return Reader(units, covariance, weight.T @ weight), weight
+
+
+def least_squares_error(covariance: Array, weight: Array, left: Array) -> float:
+    """What is lost when the channels that stay are refitted, in parts of the output's energy."""
+    inner, cross = covariance[np.ix_(left, left)], covariance[left]
+    refit = np.linalg.solve(inner, cross @ weight.T).T
+    total = np.trace(weight @ covariance @ weight.T)
+    kept = np.trace(refit @ inner @ refit.T)
+    return float((total - kept) / total)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_curve_is_the_error_of_least_squares(width: int) -> None:
+    one, weight = reader(12, 3, width=width)
+    curve = obs_curve([one], np.zeros(12 // width, np.int64))
+    assert sorted(curve.order.tolist()) == list(range(12 // width))
+    for removed in (1, 2, 3):
+        gone = np.isin(one.units, curve.order[:removed])
+        wanted = least_squares_error(one.covariance, weight, np.flatnonzero(~gone))
+        assert curve.errors[removed] == pytest.approx(wanted, rel=0.05)
+
+
+def test_a_channel_that_others_can_replace_leaves_first() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 6))
+    x[:, 4] = 2 * x[:, 1] - x[:, 0]
+    weight = rng.normal(size=(3, 6))
+    weight[:, 4] *= 10  # its weights are large: magnitudes would keep it
+    one = Reader(np.arange(6), np.cov(x.T), weight.T @ weight)
+    curve = obs_curve([one], np.zeros(6, np.int64))
+    assert curve.order[0] in (0, 1, 4)
+    assert curve.errors[1] < 0.02 * curve.errors[2]
+
+
+def test_units_of_all_cells_leave_in_turn() -> None:
+    one, _ = reader(12, 5)
+    cells = np.repeat([0, 1, 2], 4)
+    curve = obs_curve([one], cells)
+    for step in range(4):
+        assert sorted(cells[curve.order[3 * step : 3 * step + 3]].tolist()) == [0, 1, 2]
+
+
+def test_two_readers_add_up() -> None:
+    first, second = reader(8, 1)[0], reader(8, 2)[0]
+    zero = np.zeros(8, np.int64)
+    both = obs_curve([first, second], zero)
+    assert both.errors[-1] == pytest.approx(2.0, rel=0.1)
+    assert both.errors[1] >= obs_curve([first], zero).errors[1]
+
+
+def test_errors_never_fall() -> None:
+    curve = obs_curve([reader(300, 9)[0]], np.zeros(300, np.int64))
+    assert (np.diff(curve.errors) >= -1e-12).all()
+    assert len(set(curve.order.tolist())) == 300
