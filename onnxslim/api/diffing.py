@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from onnxslim.api.sources import ModelLike, open_model, path_of
-from onnxslim.errors import UnsupportedModelError, UsageError
+from onnxslim.errors import UsageError
 from onnxslim.graph.signature import SIGNATURE
 from onnxslim.report.diff.delta import IGNORABLE, WEIGHTS, Delta, difference
-from onnxslim.verify.structure import verify_structure
 
 CLOSE = (1e-5, 1e-3)
 """Absolute and relative tolerance of ``weights="close"`` without numbers."""
@@ -78,11 +77,7 @@ def _opened(model: ModelLike, allow_external_dir: str | None) -> ir.Model:
     """The model itself where it may be read as it is: nothing is changed here."""
     if isinstance(model, ir.Model) and (SIGNATURE in model.meta or SIGNATURE in model.graph.meta):
         return model
-    opened = open_model(model, allow_external_dir=allow_external_dir)
-    problems = verify_structure(opened)
-    if problems:
-        raise UnsupportedModelError(f"{_label(model, 'model')} is not valid: {problems[0]}")
-    return opened
+    return open_model(model, allow_external_dir=allow_external_dir)
 
 
 def _label(model: ModelLike, default: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import gc
 import json as _json
 import sys
 from pathlib import Path
@@ -91,13 +92,17 @@ def command(
         raise UsageError(f"{len(given)} models given: expected two, onnxslim diff A.onnx B.onnx")
     from onnxslim.api.diffing import diff
 
-    delta = diff(
-        given[0],
-        given[1],
-        ignore=[word for text in ignore or [] for word in text.split(",") if word],
-        weights=weights,
-        allow_external_dir=allow_external_dir,
-    )
+    gc.disable()  # many small objects that live until the end
+    try:
+        delta = diff(
+            given[0],
+            given[1],
+            ignore=[word for text in ignore or [] for word in text.split(",") if word],
+            weights=weights,
+            allow_external_dir=allow_external_dir,
+        )
+    finally:
+        gc.enable()
     if not quiet or output is not None:
         _write(render(delta, Format.json if json else format_, most), output)
     return 1 if delta.has(fail_on.value) else 0

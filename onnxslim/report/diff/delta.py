@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,7 +157,7 @@ def difference(
     """
     labels = Labels(weights)
     a, b = Builder(first), Builder(second)
-    flipped = digest(b.main, labels) < digest(a.main, labels)
+    flipped = _is_flipped(a, b, labels)
     writer = Writer(labels, tolerance if weights == "close" else None)
     left, right = (b, a) if flipped else (a, b)
     writer.compare(left.main, right.main)
@@ -164,6 +165,24 @@ def difference(
         writer.compare(left.functions[key], right.functions[key])
     script = writer.script.flipped() if flipped else writer.script
     return _Maker(script, (a, b), (first, second), names, frozenset(ignore)).delta()
+
+
+def _is_flipped(a: Builder, b: Builder, labels: Labels) -> bool:
+    """Whether the second model comes first, so that the way round does not change the pairs."""
+    for key in (_operators, _constants, digest):
+        first, second = key(a.main, labels), key(b.main, labels)
+        if first != second:
+            return bool(second < first)
+    return False
+
+
+def _operators(flow: Flow, labels: Labels) -> Any:
+    return len(flow.nodes), sorted(Counter(v.op for v in flow.nodes).items())
+
+
+def _constants(flow: Flow, labels: Labels) -> Any:
+    found = (labels.constant(c) for v in flow.nodes for c in map(constant_of, v.inputs) if c)
+    return sorted(map(repr, found))
 
 
 class _Maker:

@@ -99,8 +99,8 @@ def frozen(value: Any) -> Frozen:
         return value
     if isinstance(value, (list, tuple)):
         return tuple(frozen(item) for item in value)
-    if isinstance(value, ir.TensorProtocol):
-        return ("tensor", Const("", value).digest)
+    if isinstance(value, (ir.Tensor, ir.TensorProtoTensor)) or isinstance(value, ir.TensorProtocol):
+        return ("tensor", Const("", value).digest)  # the protocol is slow to ask for
     return ("other", str(value))
 
 

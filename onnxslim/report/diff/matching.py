@@ -8,7 +8,7 @@ The steps are those of GumTree (Falleti et al. 2014, ASE) on a graph without cyc
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 
 from onnxslim.report.diff.align import align
@@ -18,6 +18,9 @@ from onnxslim.report.diff.labels import COMMUTATIVE, FULL, KIND, OPERATOR, SHAPE
 from onnxslim.report.diff.pairs import Match, Side, canonical_order, outer_tokens, pair_ports
 
 Key = Callable[[Vertex], Hashable]
+
+_FEW = 8
+"""So few nodes are paired by their neighbours, without looking at all surroundings again."""
 
 
 def match(a: Flow, b: Flow, labels: Labels, outer: Match | None = None) -> Match:
@@ -59,6 +62,7 @@ class _Matcher:
         self._outers = outer_tokens(outer)
         sides = [self._side(flow, i) for i, flow in enumerate((a, b))]
         self.match = Match(sides[0], sides[1], inputs, outputs, outer)
+        self._starts = _input_readers(a), _input_readers(b)
 
     def _side(self, flow: Flow, which: int) -> Side:
         before = self._forward(flow, FULL, which)
@@ -74,25 +78,53 @@ class _Matcher:
     def run(self) -> Match:
         """All steps."""
         for level in (FULL, SHAPED, KIND):
-            self._by_surroundings(level)
-            self._unique(level)
-            self._from_ends(level)
-            if not self._left():
+            if not self._step(level):
                 return self.match
         for level in (FULL, SHAPED, KIND, OPERATOR):
-            self._propagate(list(self.match.pairs.items()), self._label(level))
-            self._from_ends(level)
+            self._spread(level)
         self._align()
         for level in (FULL, SHAPED, KIND, OPERATOR):
-            self._propagate(list(self.match.pairs.items()), self._label(level))
+            self._spread(level)
         return self.match
 
-    def _left(self) -> bool:
+    def _step(self, level: int) -> bool:
+        """Pair what one level of detail tells; False when nothing is left to pair."""
+        if level != FULL:
+            self._spread(level)
+        if level == FULL or self._left() > _FEW:
+            self._by_surroundings(level)
+            self._unique(level)
+            self._spread(level)
+        return self._left() > 0
+
+    def _spread(self, level: int) -> None:
+        key = self._label(level)
+        self._propagate(self._frontier(), key)
+        self._from_ends(level)
+
+    def _left(self) -> int:
+        """How many of the nodes without a pair have an operator that both sides have left."""
         found = self.match
-        return len(found.pairs) < min(len(found.a.order), len(found.b.order))
+        first = Counter(v.op for v in found.a.order if v not in found.pairs)
+        second = Counter(v.op for v in found.b.order if v not in found.back)
+        return (first & second).total()
+
+    def _frontier(self) -> list[tuple[Vertex, Vertex]]:
+        """Pairs next to a node of the first flow that has none."""
+        found, flow = self.match, self.match.a.flow
+        near: dict[Vertex, None] = {}
+        for vertex in found.a.order:
+            if vertex in found.pairs:
+                continue
+            for source in (*vertex.inputs, *vertex.captured):
+                if type(source) is Output and source.node.flow is flow:
+                    near[source.node] = None
+            near.update((reader, None) for _, reader, _ in found.a.uses.readers[vertex])
+        return [(x, found.pairs[x]) for x in near if x in found.pairs]
 
     def _label(self, level: int) -> Key:
-        return lambda vertex: self._labels.label(vertex, level)
+        label = self._labels.label
+        return lambda vertex: label(vertex, level)
 
     def _by_surroundings(self, level: int) -> None:
         a, b = self.match.a, self.match.b
@@ -112,7 +144,7 @@ class _Matcher:
         single = [(x[0], y[0]) for x, y in buckets if len(x) == 1]
         for x, y in single:
             self.match.pair(x, y)
-        self._propagate(single, key)
+        self._propagate(self._frontier(), key)
         for xs, ys in buckets:
             for x in xs:
                 if x in self.match.pairs:
@@ -151,8 +183,7 @@ class _Matcher:
         for i, j in sorted(found.outputs.items()):
             x, y = found.a.flow.outputs[i], found.b.flow.outputs[j]
             self._sources(x, y, key)
-        first = _input_readers(found.a.flow)
-        second = _input_readers(found.b.flow)
+        first, second = self._starts
         for i, j in sorted(found.inputs.items()):
             self._readers(first.get(i, []), second.get(j, []), key)
 
@@ -177,13 +208,15 @@ class _Matcher:
 
     def _free(self, source: Source, of_a: bool) -> Vertex | None:
         side, taken = (self.match.a, self.match.pairs) if of_a else (self.match.b, self.match.back)
-        if not isinstance(source, Output) or source.node.flow is not side.flow:
+        if type(source) is not Output or source.node in taken:
             return None
-        return None if source.node in taken else source.node
+        return source.node if source.node.flow is side.flow else None
 
     def _sources(self, p: Source, q: Source, key: Key, push: bool = False) -> None:
+        if type(p) is not Output or type(q) is not Output or p.slot != q.slot:
+            return
         x, y = self._free(p, True), self._free(q, False)
-        if x is not None and y is not None and p.slot == q.slot and key(x) == key(y):  # type: ignore[union-attr]
+        if x is not None and y is not None and key(x) == key(y):
             self.match.pair(x, y)
             if push:
                 self._work.append((x, y))

@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from onnxslim.graph.schema import get_schema
 from onnxslim.report.diff.flow import Const, Flow, Input, Output, Source, Vertex, constant_of
-from onnxslim.report.diff.labels import COMMUTATIVE, FULL, Labels, parameter
+from onnxslim.report.diff.hashing import Uses
+from onnxslim.report.diff.labels import COMMUTATIVE, Labels, parameter
 from onnxslim.report.diff.matching import match
 from onnxslim.report.diff.pairs import Match
 from onnxslim.report.diff.weights import describe, is_close, plain
@@ -153,6 +154,8 @@ class Writer:
         return found
 
     def _pair(self, x: Vertex, y: Vertex, found: Match) -> None:
+        if self._labels.weights == "exact" and found.a.before[x] == found.b.before[y]:
+            return  # the same as far back as the inputs
         fields: list[Field] = []
         if x.op != y.op:
             fields.append(Field("operator", x.op, y.op))
@@ -162,18 +165,13 @@ class Writer:
                 fields.append(Field("outputs", len(x.outputs), len(y.outputs)))
         fields += self._inputs(x, y, found)
         for name in [n for n in x.bodies if n in y.bodies]:
-            if self._labels.weights != "exact" or self._differs(x, y, found):
-                self.compare(x.bodies[name], y.bodies[name], found)
+            self.compare(x.bodies[name], y.bodies[name], found)
         if fields:
             self.script.changed.append(NodeChange(x, y, tuple(fields)))
 
-    def _differs(self, x: Vertex, y: Vertex, found: Match) -> bool:
-        if self._labels.label(x, FULL) != self._labels.label(y, FULL):
-            return True
-        return found.a.before[x] != found.b.before[y]
-
     def _attributes(self, x: Vertex, y: Vertex) -> Iterator[Field]:
-        first, second = dict(self._labels.attributes(x)), dict(self._labels.attributes(y))
+        items = [self._labels.attributes(v) for v in (x, y)]
+        first, second = ({}, {}) if items[0] == items[1] else map(dict, items)
         for name in sorted({*first, *second}):
             if first.get(name, ...) == second.get(name, ...):
                 continue
@@ -351,28 +349,22 @@ def _equal(p: Source, q: Source, found: Match, labels: Labels) -> bool:
 
 def _replaced(found: Match) -> Iterator[tuple[Vertex, Vertex]]:
     """Nodes without a pair that read the same and are read by the same: another operator."""
-    free = [y for y in found.b.flow.nodes if y not in found.back]
-    by_reader: dict[object, list[Vertex]] = {}
-    for y in free:
-        for key in _reader_keys(y, found.b.uses, lambda v: v):
-            by_reader.setdefault(key, []).append(y)
+    options: dict[tuple[str, ...], list[Vertex]] = {}
+    for y in found.b.flow.nodes:
+        if y not in found.back:
+            options.setdefault(_readers(y, found.b.uses, lambda v: v), []).append(y)
     taken: set[Vertex] = set()
     for x in found.a.flow.nodes:
         if x in found.pairs:
             continue
-        keys = _reader_keys(x, found.a.uses, found.pairs.get, found.outputs)
-        options = by_reader.get(keys[0], []) if keys else []
-        for y in options:
-            same = sorted(map(repr, keys)) == sorted(
-                map(repr, _reader_keys(y, found.b.uses, lambda v: v))
-            )
-            if y not in taken and same and _same_data(x, y, found):
+        for y in options.get(_readers(x, found.a.uses, found.pairs.get, found.outputs), ()):
+            if y not in taken and _same_data(x, y, found):
                 taken.add(y)
                 yield x, y
                 break
 
 
-def _reader_keys(vertex: Vertex, uses: Any, to_b: Any, ends: Any = None) -> list[Any]:
+def _readers(vertex: Vertex, uses: Uses, to_b: Any, ends: Any = None) -> tuple[str, ...]:
     """Who reads a node, in terms of the second flow."""
     found: list[Any] = []
     for slot, reader, index in uses.readers[vertex]:
@@ -380,13 +372,13 @@ def _reader_keys(vertex: Vertex, uses: Any, to_b: Any, ends: Any = None) -> list
         found.append((slot, None if other is None else other.index, index))
     for slot, index in uses.ends.get(vertex, ()):
         found.append((slot, "end", index if ends is None else ends.get(index)))
-    return found
+    return tuple(sorted(map(repr, found)))
 
 
 def _same_data(x: Vertex, y: Vertex, found: Match) -> bool:
     """Whether both read the same values, constants aside."""
     first = [s for s in x.inputs if constant_of(s) is None]
     second = [s for s in y.inputs if constant_of(s) is None]
-    if len(first) != len(second) or not first:
+    if len(first) != len(second):
         return False
     return all(found.correspond(p, q) for p, q in zip(first, second, strict=True))
