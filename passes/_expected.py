@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from onnxslim.analysis.reconstruction.expected import Spread
 from onnxslim.graph import edit
+from onnxslim.passes._jobs import Job, write
 from onnxslim.passes._layers import OPS, Layer, read_layer
 from onnxslim.passes._linear import constant, narrow
-from onnxslim.passes._repair import Job, write
 from onnxslim.passes._targets import batchnorm, find_target
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference

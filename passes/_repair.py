@@ -7,7 +7,7 @@ give. At an Add of two layers the deeper one comes last and makes up for what th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,40 +17,18 @@ import onnx_ir as ir
 from onnxslim.analysis.reconstruction.fit import Chunk, Problem
 from onnxslim.errors import CalibrationError, PreconditionError
 from onnxslim.graph import edit
+from onnxslim.passes._jobs import Job, above, levels_of, origin
 from onnxslim.passes._layers import OPS, Layer, read_layer
-from onnxslim.passes._linear import constant, narrow
-from onnxslim.passes._targets import Target, find_target
+from onnxslim.passes._prior import Source, find_source, prior
+from onnxslim.passes._targets import find_target
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
-from onnxslim.pipeline.staged import Stages, reads
+from onnxslim.pipeline.staged import Stages
 
 Array = npt.NDArray[Any]
 
 _PIECE = 12_000_000  # elements of unfolded rows at a time
 _HELD = 4  # every fourth sample judges
-
-
-@dataclass(eq=False)
-class Job:
-    """One weight with the layers that use it, to be repaired together.
-
-    Attributes:
-        layers: The layers (several when they share the weight).
-        targets: Where each is compared; filled in when its turn comes.
-        level: Layers on the longest way from an input.
-        names: Of each layer's input, of the value compared, and of its other operand or "".
-    """
-
-    layers: list[Layer]
-    level: int
-    targets: list[Target] = field(default_factory=list)
-    names: list[tuple[str, str, str]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Of the first layer, for messages."""
-        node = self.layers[0].node
-        return node.name or str(node.outputs[0].name)
 
 
 @dataclass(frozen=True)
@@ -60,10 +38,12 @@ class Sampling:
     Attributes:
         rows: At most so many positions of a layer.
         seed: Of their choice.
+        priors: Also find weights from the dependence of the channels.
     """
 
     rows: int = 20_000
     seed: int = 0
+    priors: bool = False
 
 
 def needs(ctx: PassContext, name: str) -> tuple[Reference, Any]:
@@ -99,11 +79,13 @@ class Repair:
         self.ctx, self.reference, self.sampling = ctx, reference, sampling
         self._calibration = calibration
         self._waiting: set[ir.Node] = set()
+        graph = reference.model.graph
+        self._dense = {str(v.name): node for node in graph for v in node.outputs if v.name}
         self.jobs = self._jobs()
 
     def _jobs(self) -> list[Job]:
-        known = {str(v.name) for node in self.reference.model.graph for v in node.outputs if v.name}
-        levels = _levels(self.ctx.model)
+        known = self._dense
+        levels = levels_of(self.ctx.model)
         shared: dict[int, Job] = {}
         for node in self.ctx.model.graph:
             if not edit.is_op(node, *OPS):
@@ -115,7 +97,7 @@ class Repair:
             elif str(node.outputs[0].name) not in known:
                 self.ctx.skip(node, "the reference has no such layer")
             else:
-                key = id(_origin(node.inputs[1]))
+                key = id(origin(node.inputs[1]))
                 job = shared.setdefault(key, Job([], 0))
                 job.layers.append(layer)
                 job.level = max(job.level, levels[node])
@@ -128,7 +110,7 @@ class Repair:
             return True
         nodes = {layer.node for layer in job.layers}
         for layer in job.layers:
-            if nodes & _above(layer.node):
+            if nodes & above(layer.node):
                 return self.ctx.skip(layer.node, "its weight is used again further on")
         return True
 
@@ -146,14 +128,18 @@ class Repair:
                 reference.progress(index, len(self.jobs), job.name)
                 if index == 0 or job.level != self.jobs[index - 1].level:
                     same = [j for j in self.jobs[index:] if j.level == job.level]
-                    own.fetch(x for j in same for x, _, _ in j.names)
-                    dense.fetch(point for j in same for _, point, _ in j.names)
+                    names = [str(j.source.value.name) for j in same if j.source is not None]
+                    own.fetch([*names, *(x for j in same for x, _, _ in j.names)])
+                    dense.fetch([*names, *(point for j in same for _, point, _ in j.names)])
                 own.fetch(other for _, _, other in job.names if other)
                 yield job, self._problem(job, own, dense)
                 for x, point, other in job.names:
                     own.release(x)
                     dense.release(point)
                     own.release(other)
+                if job.source is not None:
+                    own.release(str(job.source.value.name))
+                    dense.release(str(job.source.value.name))
 
     def _plan(self) -> tuple[list[str], list[str]]:
         """Targets of all jobs; names of what will be asked of both models."""
@@ -167,14 +153,26 @@ class Repair:
                 wanted += [str(layer.x.name), other]
                 points.append(str(target.point.name))
             self._waiting -= {layer.node for layer in job.layers}
+            if self.sampling.priors and (source := self._source(job)) is not None:
+                job.source = source
+                wanted.append(str(source.value.name))
+                points.append(str(source.value.name))
         return [name for name in wanted if name], points
+
+    def _source(self, job: Job) -> Source | None:
+        """Where the channels are that the inputs of a layer consist of."""
+        before = self._dense.get(str(job.layers[0].y.name))
+        if len(job.layers) > 1 or before is None or before.op_type != job.layers[0].node.op_type:
+            return None
+        whole = read_layer(before)
+        return None if isinstance(whole, str) else find_source(job.layers[0], whole, self.reference)
 
     def _is_final(self, value: ir.Value) -> bool:
         """True when no layer that waits lies above a value."""
         node = value.producer()
         if node is None:
             return True
-        return not (_above(node) | {node}) & self._waiting
+        return not (above(node) | {node}) & self._waiting
 
     def _problem(self, job: Job, own: Stages, dense: Stages) -> Problem:
         first, target = job.layers[0], job.targets[0]
@@ -184,6 +182,10 @@ class Repair:
             for layer, names in zip(job.layers, job.names, strict=True):
                 yield from self._chunks(layer, names, own, dense, len(job.layers))
 
+        rows, seed = self.sampling.rows, self.sampling.seed
+        found = None
+        if job.source is not None:
+            found = prior(job.source, first, own, dense, rows, seed)
         return Problem(
             chunks,
             first.matrix(first.weight),
@@ -192,6 +194,7 @@ class Repair:
             target.shift.reshape(groups, -1),
             target.low,
             target.high,
+            () if found is None else (found,),
         )
 
     def _chunks(
@@ -235,106 +238,3 @@ def _held(at: Array, count: int, samples: int, batch: int) -> Array:
         return np.full(at.shape, batch % _HELD == _HELD - 1)
     each = max(count // samples, 1)
     return np.asarray(at // each >= samples - samples // _HELD)
-
-
-def _origin(value: ir.Value | None) -> ir.Value | None:
-    """The initializer behind Identity nodes."""
-    while value is not None and edit.is_op(value.producer(), "Identity"):
-        producer = value.producer()
-        assert producer is not None
-        value = producer.inputs[0]
-    return value
-
-
-def _levels(model: ir.Model) -> dict[ir.Node, int]:
-    """For every node of the main graph, the layers on the longest way to it."""
-    found: dict[ir.Node, int] = {}
-    for node in model.graph:
-        makers = [v.producer() for v in reads(node)]
-        level = 0
-        for maker in makers:
-            if maker is not None and maker in found:
-                level = max(level, found[maker] + edit.is_op(maker, *OPS))
-        found[node] = level
-    return found
-
-
-def _above(node: ir.Node) -> set[ir.Node]:
-    """Every node that a node depends on."""
-    found: set[ir.Node] = set()
-    stack = [node]
-    while stack:
-        for value in reads(stack.pop()):
-            maker = value.producer()
-            if maker is not None and maker not in found:
-                found.add(maker)
-                stack.append(maker)
-    return found
-
-
-# ------------------------------------------------------------------------------- writing
-
-
-def write(job: Job, weight: Array | None, bias: Array, ctx: PassContext) -> str | None:
-    """Give the layers of a job new weights (G, O, D) and biases (G, O); returns why not.
-
-    Args:
-        job: The job.
-        weight: None leaves it.
-        bias: Total bias.
-        ctx: Edits go through it.
-    """
-    first = job.layers[0]
-    kind = first.weight.dtype
-    new_bias = narrow(bias.reshape(-1), kind)
-    new_weight = None if weight is None else narrow(first.stored(weight), kind)
-    if new_bias is None or (weight is not None and new_weight is None):
-        return f"the new weights do not fit {kind}"
-    graph = first.node.graph
-    assert graph is not None and not isinstance(graph, ir.Function)
-    source = first.node.inputs[1]
-    stem = "weight" if source is None or source.name is None else source.name
-    value = None if new_weight is None else ctx.constant(graph, stem, new_weight)
-    for layer, target in zip(job.layers, job.targets, strict=True):
-        if value is not None:
-            ctx.set_input(layer.node, 1, value)
-        if layer.node.op_type == "MatMul":
-            _write_summand(layer, target, new_bias, ctx)
-        else:
-            _write_bias(layer, f"{stem}_bias", new_bias, ctx)
-    return None
-
-
-def _write_bias(layer: Layer, stem: str, bias: Array, ctx: PassContext) -> None:
-    node, graph = layer.node, layer.node.graph
-    assert graph is not None and not isinstance(graph, ir.Function)
-    old = edit.get_input(node, 2)
-    if old is None and not bias.any():
-        return
-    if len(node.inputs) < 3:
-        node.resize_inputs(3)
-    name = stem if old is None else old.name
-    ctx.set_input(node, 2, ctx.constant(graph, name, bias))
-    if node.op_type == "Gemm" and edit.attr(node, "beta", 1.0) != 1.0:
-        ctx.set_attributes(node, {"beta": 1.0})
-
-
-def _write_summand(layer: Layer, target: Target, bias: Array, ctx: PassContext) -> None:
-    """A MatMul has no bias: into the Add behind it, else into a new one."""
-    if not bias.any():
-        return
-    node, graph = layer.node, layer.node.graph
-    assert graph is not None and not isinstance(graph, ir.Function)
-    if target.adds is not None:
-        index = 0 if target.adds.inputs[1] is node.outputs[0] else 1
-        summand = target.adds.inputs[index]
-        assert summand is not None
-        array = constant(summand)
-        assert array is not None
-        shape = array.shape if array.size == bias.size else bias.shape
-        total = (array.astype(np.float64) + bias.reshape(shape)).astype(bias.dtype)
-        ctx.set_input(target.adds, index, ctx.constant(graph, summand.name, total))
-        return
-    product = ir.node("MatMul", list(node.inputs), dict(node.attributes))
-    add = ir.node("Add", [product.outputs[0], ctx.constant(graph, f"{node.name}_bias", bias)])
-    ctx.replace(node, [product, add])

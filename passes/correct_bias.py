@@ -24,7 +24,8 @@ import onnx_ir as ir
 from onnxslim.analysis.reconstruction.fit import Options, fit
 from onnxslim.errors import PreconditionError
 from onnxslim.passes._expected import correct_from_statistics
-from onnxslim.passes._repair import Repair, Sampling, needs, write
+from onnxslim.passes._jobs import write
+from onnxslim.passes._repair import Repair, Sampling, needs
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference

@@ -20,7 +20,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis.reconstruction.fit import Fit, Options, fit
-from onnxslim.passes._repair import Job, Repair, Sampling, needs, write
+from onnxslim.passes._jobs import Job, write
+from onnxslim.passes._repair import Repair, Sampling, needs
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 
@@ -41,6 +42,8 @@ class ReconstructWeights(Pass):
         rows: Positions looked at per layer.
         rounds: Regressions that take a following Relu or Clip into account; 0 for none.
         seed: Of the choice of positions.
+        priors: Pull to weights that follow from the dependence of channels, where that is better.
+        widest: Layers with more inputs only get the better of both weights, and a new bias.
     """
 
     name: ClassVar[str] = "reconstruct-weights"
@@ -49,17 +52,19 @@ class ReconstructWeights(Pass):
     rows: int = 20_000
     rounds: int = 12
     seed: int = 0
+    priors: bool = True
+    widest: int = 4608
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Fit every layer once."""
         reference, calibration = needs(ctx, self.name)
-        repair = Repair(ctx, reference, calibration, Sampling(self.rows, self.seed))
+        repair = Repair(ctx, reference, calibration, Sampling(self.rows, self.seed, self.priors))
         done, few, constant = 0, [], []
         for job, problem in repair.run():
-            found = fit(problem, Options(rounds=self.rounds))
+            found = fit(problem, Options(rounds=self.rounds, widest=self.widest))
             done += _apply(job, found, ctx)
             width = problem.weight.shape[2]
-            if found.rows < width:
+            if found.rows < width and not found.start:
                 few.append(f"{job.name} ({found.rows} rows for {width} inputs)")
             if found.constant == width * problem.weight.shape[0]:
                 constant.append(job.name)
@@ -77,8 +82,8 @@ class ReconstructWeights(Pass):
 def _apply(job: Job, found: Fit, ctx: PassContext) -> bool:
     node = job.layers[0].node
     logger.debug(
-        "%s: error %.4g -> %.4g, ridge %g, %d rows",
-        job.name, found.before, found.after, found.strength, found.rows,
+        "%s: error %.4g -> %.4g, ridge %g to %d, %d rows",
+        job.name, found.before, found.after, found.strength, found.start, found.rows,
     )  # fmt: skip
     if found.before <= _EXACT:
         return False

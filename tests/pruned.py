@@ -49,17 +49,25 @@ def cut(model: onnx.ModelProto, axes: Axes) -> tuple[ir.Model, ir.Model, Kept]:
 
 
 def repaired(
-    pass_: Pass, model: onnx.ModelProto, axes: Axes, feeds: list[dict[str, Array]]
+    pass_: Pass,
+    model: onnx.ModelProto,
+    axes: Axes,
+    feeds: list[dict[str, Array]],
+    others: list[dict[str, Array]] | None = None,
 ) -> tuple[PassContext, list[float]]:
-    """Cut, repair; the context, and the relative error of the first output before and after."""
+    """Cut, repair; the context, and the relative error of the first output before and after.
+
+    Measured on the samples of the repair, or on others.
+    """
     dense, pruned, kept = cut(model, axes)
     ctx = PassContext(
         pruned, worker=shared_worker(), calibration=feeds, reference=Reference(dense, kept)
     )
-    errors = [distance(dense, pruned, feeds)]
+    others = feeds if others is None else others
+    errors = [distance(dense, pruned, others)]
     pass_.run(pruned, ctx)
     shared_worker().check(to_proto(pruned).SerializeToString(), full=True)
-    return ctx, [*errors, distance(dense, pruned, feeds)]
+    return ctx, [*errors, distance(dense, pruned, others)]
 
 
 def distance(a: ir.Model, b: ir.Model, feeds: list[dict[str, Array]]) -> float:

@@ -59,6 +59,7 @@ class Problem:
         shift: (G, O).
         low: Lower limit of the activation behind it.
         high: Upper limit.
+        priors: (G, O, D) each: other weights than ``weight`` that the ridge may pull to.
     """
 
     chunks: Callable[[], Iterable[Chunk]]
@@ -68,6 +69,7 @@ class Problem:
     shift: Array
     low: float = -math.inf
     high: float = math.inf
+    priors: tuple[Array, ...] = ()
 
     @property
     def clips(self) -> bool:
@@ -82,10 +84,13 @@ class Options:
     Attributes:
         strengths: Ridge strengths to choose from on held-out rows.
         rounds: Regressions for the activation; 0 fits in front of it.
+        widest: Layers with more inputs D are not regressed (D x D numbers): of the weights as
+            they are and the priors the best is taken, with a bias that fits.
     """
 
     strengths: tuple[float, ...] = STRENGTHS
     rounds: int = 12
+    widest: int = 4608
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Fit:
         strength: Of the ridge.
         rows: Number of rows.
         constant: Inputs that never change.
+        start: Which of the weights the ridge pulls to: 0 the given ones, else a prior.
     """
 
     weight: Array
@@ -109,34 +115,65 @@ class Fit:
     strength: float
     rows: int
     constant: int
+    start: int = 0
 
 
 def fit(problem: Problem, options: Options | None = None) -> Fit:
     """Choose the ridge on held-out rows, judge the fit on them, then fit all rows."""
     options = options or Options()
     rows = _Rows(problem)
+    if problem.weight.shape[2] > options.widest or all(map(math.isinf, options.strengths)):
+        return _shifted(rows)
     train, held = rows.moments()
     apart = bool(train.count and held.count)
     whole = train + held
     if not apart:
         train = held = whole
     used = important(problem.scale)
-    strength = choose(train, held, problem.weight, used**2, options.strengths)
+    starts = [problem.weight, *problem.priors]
+    base, strength = choose(train, held, starts, used**2, options.strengths)
     part = False if apart else None
     rounds = options.rounds if problem.clips else 0
-    trial = _clipped(rows, train, ridge(train, problem.weight, strength), rounds, part)
+    trial = _clipped(rows, train, base, ridge(train, base, strength), rounds, part)
     old = Solution(problem.weight, problem.bias, math.inf)
     before, after = rows.errors([old, trial], True if apart else None)
     final = trial
     if apart:
-        start = trial if rounds else ridge(whole, problem.weight, strength)
-        final = _clipped(rows, whole, start, min(rounds, _REFINE), None)
+        start = trial if rounds else ridge(whole, base, strength)
+        final = _clipped(rows, whole, base, start, min(rounds, _REFINE), None)
     alive = used != 0
     weight = np.where(alive[:, :, None], final.weight, problem.weight)
     bias = np.where(alive, final.bias, problem.bias)
     spread = np.einsum("gdd->gd", whole.centred()[0])
     still = int((spread <= 1e-12 * max(float(spread.max(initial=0.0)), 1e-30)).sum())
-    return Fit(weight, bias, before, after, strength, whole.count, still)
+    index = next(i for i, given in enumerate(starts) if given is base)
+    return Fit(weight, bias, before, after, strength, whole.count, still, index)
+
+
+def _shifted(rows: _Rows) -> Fit:
+    """The best of the given weights, with the bias that makes up for the mean; no Gram matrix."""
+    problem = rows.problem
+    used = important(problem.scale)
+    means = {flag: rows.means(flag) for flag in (False, True)}
+    counts = {flag: count for flag, (count, _, _) in means.items()}
+    apart = all(counts.values())
+    whole = sum(counts.values())
+    share = counts[True] / max(whole, 1)
+    total_x = (1 - share) * means[False][1] + share * means[True][1]
+    total_y = (1 - share) * means[False][2] + share * means[True][2]
+    fitted = means[False][1:] if apart else (total_x, total_y)
+    starts = [problem.weight, *problem.priors]
+
+    def solutions(mean_x: Array, mean_y: Array) -> list[Solution]:
+        biases = [np.where(used != 0, mean_y - np.einsum("god,gd->go", w, mean_x), problem.bias)
+                  for w in starts]  # fmt: skip
+        return [Solution(w, b, math.inf) for w, b in zip(starts, biases, strict=True)]
+
+    old = Solution(problem.weight, problem.bias, math.inf)
+    before, *after = rows.errors([old, *solutions(*fitted)], True if apart else None)
+    best = int(np.argmin(after))
+    final = solutions(total_x, total_y)[best]
+    return Fit(final.weight, final.bias, before, after[best], math.inf, whole, 0, best)
 
 
 def important(scale: Array) -> Array:
@@ -146,17 +183,22 @@ def important(scale: Array) -> Array:
 
 
 def _clipped(
-    rows: _Rows, moments: Moments, start: Solution, rounds: int, held: bool | None
+    rows: _Rows,
+    moments: Moments,
+    base: Array,
+    start: Solution,
+    rounds: int,
+    held: bool | None,
 ) -> Solution:
     """Repeat the regression towards z, with Nesterov's momentum; the best solution met.
 
-    One step from W with r = (z - p) / scale::
+    One step from W with r = (z - p) / scale, and W_0 = ``base``::
 
         W' = W + ((H + mu I)^-1 (cov(x, r) - mu (W - W_0)^T))^T
     """
     if rounds < 1:
         return start
-    base, strength = rows.problem.weight, start.strength
+    strength = start.strength
     cov, _, mean_x, _ = moments.centred()
     inverse, mu = np.zeros_like(cov), np.zeros((1, 1, 1))
     if not math.isinf(strength):
@@ -235,6 +277,18 @@ class _Rows:
             kept = None if kept is None or size > _CACHE else [*kept, chunk]
         self._kept = None if kept is None else list(_joined(kept))
         return sums[False], sums[True]
+
+    def means(self, held: bool) -> tuple[int, Array, Array]:
+        """Number of rows, ``E[x]`` (G, D) and ``E[y]`` (G, O) of what y must be."""
+        groups, outputs, inputs = self.problem.weight.shape
+        count, x, y = 0, np.zeros((groups, inputs)), np.zeros((groups, outputs))
+        for chunk in self._all(held):
+            rest = chunk.target - self._shift
+            rest = rest if chunk.other is None else rest - chunk.other
+            x += chunk.x.sum(axis=1, dtype=np.float64)
+            y += (rest / self._scale).sum(axis=1, dtype=np.float64)
+            count += chunk.x.shape[1]
+        return count, x / max(count, 1), y / max(count, 1)
 
     def _answer(self, chunk: Chunk, found: Solution) -> Array:
         """p (G, R, O), of the inputs' precision."""

@@ -63,23 +63,24 @@ def loaded(cov: Array, strength: float) -> Array:
 def choose(
     fit: Moments,
     held: Moments,
-    weight: Array,
+    weights: Sequence[Array],
     importance: Array,
     strengths: Sequence[float] = STRENGTHS,
-) -> float:
-    """The strength whose fit on one part has the least error on the other.
+) -> tuple[Array, float]:
+    """Where to pull to and how strongly: what fits one part with the least error on the other.
 
     Args:
         fit: Moments of the rows to fit.
         held: Moments of rows of other samples.
-        weight: (G, O, D) where the ridge pulls to.
+        weights: (G, O, D) each: where the ridge may pull to.
         importance: (G, O) weight of each output's squared error.
         strengths: What to try; the larger of two equals wins.
     """
-    best, least = math.inf, math.inf
+    best, least = (weights[0], math.inf), math.inf
     for strength in sorted(strengths, reverse=True):
-        found = ridge(fit, weight, strength)
-        error = float((held.error(found.weight, found.bias) * importance).sum())
-        if error < least:
-            best, least = strength, error
+        for weight in weights:
+            found = ridge(fit, weight, strength)
+            error = float((held.error(found.weight, found.bias) * importance).sum())
+            if error < least:
+                best, least = (weight, strength), error
     return best

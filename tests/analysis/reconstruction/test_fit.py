@@ -66,8 +66,8 @@ def test_the_strength_that_holds_on_other_rows_is_chosen() -> None:
     held, ones = moments(other, other @ w.transpose(0, 2, 1)), np.ones((1, 1))
     exact = moments(x, x @ w.transpose(0, 2, 1))
     noisy = moments(x, x @ w.transpose(0, 2, 1) + noise)
-    assert choose(exact, held, far, ones) == 1e-4
-    assert choose(noisy, held, near, ones) == math.inf
+    assert choose(exact, held, [far], ones) == (far, 1e-4)
+    assert choose(noisy, held, [far, near], ones) == (near, math.inf)
 
 
 def problem(x: Array, target: Array, **more: Any) -> Problem:
@@ -131,6 +131,27 @@ def test_a_fit_on_noise_is_no_better_than_good_weights() -> None:
     target[:, :30] += 20 * rows(2, 1, 30, 1)
     found = fit(problem(x, target, weight=w), Options((1e-6,)))
     assert found.after > found.before
+
+
+def test_a_layer_that_is_too_wide_takes_the_best_weights_and_a_bias() -> None:
+    x, w = rows(0, 1, 200, 6), rows(1, 1, 2, 6)
+    target = x @ w.transpose(0, 2, 1) + 3
+    given = problem(x, target, priors=(w + 0.01, w - 5))
+    found = fit(given, Options(widest=5))
+    assert found.start == 1
+    np.testing.assert_array_equal(found.weight, w + 0.01)
+    np.testing.assert_allclose(found.bias, 3, atol=0.05)
+    assert found.after < 0.01 < found.before
+    only = fit(problem(x, target), Options(strengths=(math.inf,)))
+    np.testing.assert_array_equal(only.weight, 0 * w)
+    np.testing.assert_allclose(only.bias, target.mean(axis=1), rtol=1e-6)
+
+
+def test_the_better_start_wins_when_rows_are_few() -> None:
+    x, w = rows(0, 1, 24, 30), rows(1, 1, 2, 30)
+    target = x @ w.transpose(0, 2, 1)
+    assert fit(problem(x, target, priors=(w + 0.01 * rows(2, 1, 2, 30),))).start == 1
+    assert fit(problem(x, target, weight=w + 0.01, priors=(0 * w,))).start == 0
 
 
 def test_constant_inputs_are_counted() -> None:
