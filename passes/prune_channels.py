@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import onnx_ir as ir
 
@@ -40,6 +40,8 @@ from onnxslim.pipeline.pruning import (
 from onnxslim.pipeline.reference import Reference
 from onnxslim.pipeline.sensitivity import predicted_errors
 from onnxslim.pipeline.surgery import cut
+
+T = TypeVar("T")
 
 
 @register
@@ -159,7 +161,11 @@ class PruneChannels(Pass):
         dense = 0.0 if budget.kind == "ratio" else planner.dense(budget.kind)
         weights, statistics = Weights(), Statistics()
         if criterion.needs_data:
-            statistics = _measured(ctx, model, planner.groups, criterion.needs_grams)
+            statistics = _remembered(
+                ctx,
+                f"statistics {criterion.needs_grams}",
+                lambda: _measured(ctx, model, planner.groups, criterion.needs_grams),
+            )
         masks: dict[int, Mask] = {}
         parts = schedule(self.steps, self.schedule)
         for number, part in enumerate(parts):
@@ -167,7 +173,11 @@ class PruneChannels(Pass):
             target = budget if number == len(parts) - 1 else budget.at(part, dense)
             errors = None
             if self._allocates(target, criterion):
-                errors = predicted_errors(ctx, model, planner.groups, statistics)
+                errors = _remembered(
+                    ctx,
+                    "predicted errors",
+                    lambda: predicted_errors(ctx, model, planner.groups, statistics),
+                )
             decision = planner.decide(target, scores, masks, errors)
             masks = {group.id: stays for group, stays in decision.groups}
             weights = Weights(decision.kept)
@@ -178,6 +188,15 @@ def _scorer(
     criterion: Criterion, weights: Weights, statistics: Statistics
 ) -> Callable[[Group], Array]:
     return lambda group: criterion.score(group, weights, statistics)
+
+
+def _remembered(ctx: PassContext, key: str, compute: Callable[[], T]) -> T:
+    """What an earlier run on a copy of the same model found, or what ``compute`` finds now."""
+    key = f"prune-channels {key}"
+    if key not in ctx.memory:
+        ctx.memory[key] = compute()
+    found: T = ctx.memory[key]
+    return found
 
 
 def _measured(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Literal
 
-from onnxslim.analysis.budget import Budget, Kind, parse_budget
+from onnxslim.analysis.budget import Budget, Kind, parse_amount, parse_budget
 from onnxslim.api.options import RunOptions
 from onnxslim.errors import DataError, UsageError
 
@@ -30,6 +32,9 @@ class PruneOptions:
         require_data: No data is an error.
         allow_random: Random calibration data is allowed.
         compare: Measure the result against the model given.
+        search: Try several ways of choosing channels and take the best on samples held back.
+        latency_table: File that ``bench --table`` wrote, for a latency budget; None measures here.
+        time_limit: Seconds after which no further try is started; None for no limit.
     """
 
     criterion: str = "auto"
@@ -46,6 +51,9 @@ class PruneOptions:
     require_data: bool = False
     allow_random: bool = False
     compare: bool = True
+    search: bool = True
+    latency_table: str | os.PathLike[str] | None = None
+    time_limit: float | None = None
 
     def check(self, options: RunOptions) -> None:
         """Refuse what does not go together.
@@ -60,7 +68,23 @@ class PruneOptions:
             raise UsageError("labels need data: give --data the .npz that holds them")
 
 
-def one_budget(**given: Amount | None) -> Budget:
+@dataclass(frozen=True)
+class Goal:
+    """A budget that is searched for, try by try.
+
+    Attributes:
+        kind: ``latency``: keep at most this part, or so many milliseconds; ``max_drop``: lose at
+            most so many points.
+        amount: The number.
+        absolute: Milliseconds.
+    """
+
+    kind: Literal["latency", "max_drop"]
+    amount: float
+    absolute: bool = False
+
+
+def one_budget(**given: Amount | None) -> Budget | Goal:
     """The one budget that was given.
 
     Raises:
@@ -68,8 +92,46 @@ def one_budget(**given: Amount | None) -> Budget:
     """
     named = {kind: amount for kind, amount in given.items() if amount is not None}
     if len(named) != 1:
-        what = " and ".join(f"--{kind}" for kind in named) or "none"
-        raise UsageError(f"prune needs one budget, --ratio, --macs or --params: found {what}")
+        what = " and ".join(f"--{kind.replace('_', '-')}" for kind in named) or "none"
+        raise UsageError(
+            "prune needs one budget, --ratio, --macs, --params, --latency or --max-drop: "
+            f"found {what}"
+        )
     ((name, amount),) = named.items()
+    if name == "max_drop":
+        return _max_drop(amount)
+    if name == "latency":
+        return _latency(amount)
     kind: Kind = name  # type: ignore[assignment]
     return parse_budget(kind, amount) if isinstance(amount, str) else Budget(kind, float(amount))
+
+
+def _max_drop(amount: Amount) -> Goal:
+    points = amount if not isinstance(amount, str) else parse_points(amount)
+    if not 0 < points < 100:
+        raise UsageError(f"--max-drop is {points:g}: expected points above 0 and below 100")
+    return Goal("max_drop", float(points))
+
+
+def parse_points(text: str) -> float:
+    """Points as a number; a percent sign is allowed."""
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise UsageError(f"--max-drop is {text!r}: expected points, such as 1 or 0.5") from None
+
+
+def _latency(amount: Amount) -> Goal:
+    text = amount.strip() if isinstance(amount, str) else ""
+    if text.endswith("ms"):
+        return Goal("latency", _above_zero(parse_amount(text[:-2], "--latency")), absolute=True)
+    part = parse_amount(text, "--latency") if text else float(amount)
+    if part > 1:
+        raise UsageError(f"--latency is {amount}: expected a part up to 1, or milliseconds (8ms)")
+    return Goal("latency", _above_zero(part))
+
+
+def _above_zero(amount: float) -> float:
+    if not amount > 0:
+        raise UsageError("--latency is 0: expected a part above 0, or milliseconds (8ms)")
+    return amount

@@ -11,11 +11,15 @@ from typing import Any
 
 from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
+from onnxslim.analysis.latency import LatencyTable
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.comparing import compare
+from onnxslim.api.latency import latency_table
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
-from onnxslim.api.prune_options import Amount, PruneOptions, one_budget
+from onnxslim.api.prune_goals import Chooser, deadline, table_beside
+from onnxslim.api.prune_options import Amount, Goal, PruneOptions, one_budget
+from onnxslim.api.prune_search import Ruler, Search, finely
 from onnxslim.api.pruned import (
     PruneResult,
     Recovery,
@@ -42,12 +46,13 @@ from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager, PassRecord
 from onnxslim.pipeline.pruning import PRUNED, Decision, privatize
 from onnxslim.pipeline.recipes import Recipe, get_recipe
-from onnxslim.pipeline.registry import get_pass, module_names
+from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import make_pass
 from onnxslim.report.summary import summarize
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.specs import Feed, output_names, specs_of
 from onnxslim.runtime.worker import Worker
+from onnxslim.verify.metrics import get_metric
 from onnxslim.verify.numerics import Verifier
 from onnxslim.verify.selfcheck import self_check
 from onnxslim.verify.structure import verify_structure
@@ -68,6 +73,8 @@ def prune(
     ratio: Amount | None = None,
     macs: Amount | None = None,
     params: Amount | None = None,
+    latency: Amount | None = None,
+    max_drop: Amount | None = None,
     data: Any = None,
     output: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
@@ -86,6 +93,9 @@ def prune(
         ratio: Part of the channels to remove: ``0.5``, ``"50%"``.
         macs: Keep at most this part of the multiply-accumulates, or this number (``"120M"``).
         params: Keep at most this part of the parameters, or this number.
+        latency: Keep at most this part of the latency, or milliseconds (``"8ms"``), by a table.
+        max_drop: The smallest model that loses at most so many points: of agreement with the dense
+            model, or of the metric with labels.
         data: Samples in any form of ``--data``, for scores and for bringing accuracy back.
         output: File to write; None gives only the model.
         dry_run: Only decide; nothing is run, nothing written.
@@ -111,7 +121,7 @@ def prune(
         asked = PruneOptions(**settings)
     except TypeError as error:
         raise UsageError(f"prune: {error}") from error
-    budget = one_budget(ratio=ratio, macs=macs, params=params)
+    budget = one_budget(ratio=ratio, macs=macs, params=params, latency=latency, max_drop=max_drop)
     options = options or RunOptions()
     if data is not None:
         options = replace(options, data=data)
@@ -125,6 +135,7 @@ def prune(
             worker.start()
         job = _Job(model, budget, asked, options, worker, stack, on_step or (lambda text: None))
         job.open(allow_external_dir)
+        job.choose(target, dry_run)
         job.prune(verify and not dry_run)
         if dry_run:
             return job.result()
@@ -139,14 +150,15 @@ class _Job:
     def __init__(
         self,
         source: ModelLike,
-        budget: Budget,
+        budget: Budget | Goal,
         asked: PruneOptions,
         options: RunOptions,
         worker: Worker,
         stack: ExitStack,
         on_step: Callable[[str], None],
     ) -> None:
-        self.source, self.budget, self.asked, self.options = source, budget, asked, options
+        self.source, self.goal, self.asked, self.options = source, budget, asked, options
+        self.made_by: Pass | None = None
         self.worker, self.stack, self.on_step = worker, stack, on_step
         self.records: list[PassRecord] = []
         self.verification = NOT_VERIFIED
@@ -201,7 +213,8 @@ class _Job:
         """Decide, cut, and compare with the masked original."""
         self.on_step("pruning")
         try:
-            self._run(Recipe("prune", (self._pass(),)))
+            assert self.made_by is not None
+            self._run(Recipe("prune", (self.made_by,)))
         except TargetError as error:
             error.result = self._missed()  # type: ignore[attr-defined]
             raise
@@ -211,19 +224,69 @@ class _Job:
             self._runnable()
             self._self_check()
 
-    def _pass(self) -> Pass:
-        asked, budget = self.asked, self.budget
-        sizes = self.description.dims
+    def _pass(self, budget: Budget, criterion: str, scope: str) -> Pass:
+        asked, sizes = self.asked, self.description.dims
         return make_pass(
             get_pass("prune-channels"),
             {
-                budget.kind: budget.amount, "criterion": asked.criterion, "scope": asked.scope,
+                budget.kind: budget.amount,
+                "criterion": criterion if asked.criterion == "auto" else asked.criterion,
+                "scope": scope if asked.scope == "auto" else asked.scope,
                 "keep": list(asked.keep), "layers": list(asked.layers),
                 "round_to": asked.round_to or 0, "min_channels": asked.min_channels or 0,
                 "steps": asked.steps, "schedule": asked.schedule, "seed": self.options.seed,
                 "dims": [f"{name}={size}" for name, size in sizes.items()],
             },
         )  # fmt: skip
+
+    def choose(self, target: Path | None, dry_run: bool) -> None:
+        """Find the pass that the budget amounts to."""
+        goal, asked = self.goal, self.asked
+        search = None
+        if self.data is not None and not dry_run:
+            search = Search(
+                self.model, self.worker, finely(self._labelled()), self._recovery(), self.on_step,
+                until=deadline(asked.time_limit),
+            )  # fmt: skip
+        chooser = Chooser(self.model, self._pass, search)
+        try:
+            if isinstance(goal, Budget):
+                tries = asked.search and (asked.criterion, asked.scope) == ("auto", "auto")
+                self.made_by = (
+                    chooser.variants(goal, self.before.macs, len(self.data or ()))
+                    if tries and asked.recover and asked.steps == 1
+                    else self._pass(goal, "auto", "auto")
+                )
+            elif goal.kind == "max_drop":
+                metric = None if asked.labels is None else get_metric(asked.metric)
+                self.made_by = chooser.max_drop(goal, Ruler(metric))
+            else:
+                self.made_by = chooser.latency(goal, self._table(target), self.ctx)
+        except TargetError as error:
+            error.result = self._missed()  # type: ignore[attr-defined]
+            raise
+        self.warnings += chooser.notes
+
+    def _labelled(self) -> DataSource:
+        """The samples with their labels, all of them where a drop is measured."""
+        asked = self.asked
+        assert self.data is not None
+        if isinstance(self.goal, Budget) or asked.labels is None:
+            return self.data
+        return open_samples(
+            self.options, specs_of(self.model), self.description, self.model, labels=asked.labels
+        )
+
+    def _table(self, target: Path | None) -> LatencyTable:
+        """The latency table: the one given, or one measured here and saved beside the result."""
+        if self.asked.latency_table is not None:
+            return LatencyTable.load(self.asked.latency_table)
+        self.on_step("measuring layers")
+        with stage(self.model) as staged:
+            table = latency_table(staged.model_path, options=self.options, on_step=self.on_step)
+        if target is not None:
+            table.save(table_beside(target))
+        return table
 
     def _runnable(self) -> None:
         excess = excessive_work(self.model)
@@ -279,15 +342,16 @@ class _Job:
         """Bring accuracy back: from data where there is some."""
         if not self.asked.recover:
             return
-        wanted = WITHOUT_DATA if self.data is None else WITH_DATA
-        known = {name.replace("_", "-") for name in module_names()}
-        passes = tuple(make_pass(get_pass(name), {}) for name in wanted if name in known)
-        if not passes:
-            return
+        passes = self._recovery()
         self.on_step("recovering")
         self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[-len(passes) :]):
             self.recovery = "data-free" if self.data is None else "data"
+
+    def _recovery(self) -> tuple[Pass, ...]:
+        """Passes that bring accuracy back."""
+        wanted = WITHOUT_DATA if self.data is None else WITH_DATA
+        return tuple(make_pass(get_pass(name), {}) for name in wanted) if self.asked.recover else ()
 
     def simplify(self, verify: bool, target: Path | None) -> None:
         """Fold and clean what is left; compare it with what it was before that."""
@@ -358,7 +422,7 @@ class _Job:
                 *verification_warnings(self.verification),
             ],
             input=None if path is None else str(path),
-            budget=budget_entry(self.decision),
+            budget={**budget_entry(self.decision), **self._asked()},
             groups=group_entries(self.decision),
             frozen=frozen_entries(self.decision),
             recovery=self.recovery,
@@ -366,6 +430,9 @@ class _Job:
             headline=headline(self.decision),
             decision=self.decision,
         )  # fmt: skip
+
+    def _asked(self) -> dict[str, Any]:
+        return {"kind": self.goal.kind, "asked": self.goal.amount}
 
     def _missed(self) -> PruneResult:
         """The result when the budget cannot be met: the model as it was."""
@@ -378,5 +445,5 @@ class _Job:
             verification=NOT_VERIFIED,
             warnings=list(self.ctx.warnings),
             input=None if path is None else str(path),
-            budget={"kind": self.budget.kind, "asked": self.budget.amount, "met": False},
+            budget={**self._asked(), "met": False},
         )

@@ -13,6 +13,7 @@ from onnxslim.cli.console import note, plain, print_json, print_table, progress
 from onnxslim.errors import TargetError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from onnxslim.api.options import RunOptions
     from onnxslim.api.pruned import PruneResult
 
 _PART = "0.7, 70% or an amount such as 120M"
@@ -33,6 +34,25 @@ def command(
         str | None,
         typer.Option("--params", metavar="R", help=f"Keep at most so many parameters: {_PART}."),
     ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option("--latency", metavar="R", help="Keep at most this latency: 0.6, 60% or 8ms."),
+    ] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option("--max-drop", metavar="P", help="The smallest model within P points."),
+    ] = None,
+    latency_table: Annotated[
+        Path | None,
+        typer.Option("--latency-table", metavar="FILE", help="Made by `bench --table`."),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", metavar="S", help="Start no further try after S seconds."),
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Only measure what pruning each group costs.")
+    ] = False,
     criterion: Annotated[
         str,
         typer.Option(
@@ -114,8 +134,10 @@ def command(
 ) -> int:
     """Remove channels, hidden units and heads across all layers they connect."""
     common.set_up_logging(verbose)
-    if output is None and not dry_run:
-        raise UsageError("prune needs -o OUT to write to, or --dry-run to only look")
+    if output is None and not dry_run and not sensitivity:
+        raise UsageError(
+            "prune needs -o OUT to write to, or --dry-run or --sensitivity to only look"
+        )
     options = common.run_options(
         provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
         input_shape=input_shape, dim=dim, input_value=input_value, state=state,
@@ -127,13 +149,34 @@ def command(
         "layers": tuple(layer or ()), "round_to": _round_to(round_to),
         "min_channels": min_channels, "steps": steps, "schedule": schedule, "labels": labels,
         "metric": metric, "require_data": require_data, "allow_random": allow_random,
-        "recover": recover,
+        "recover": recover, "latency": latency, "max_drop": max_drop,
+        "latency_table": latency_table, "time_limit": time_limit,
     }  # fmt: skip
+    if sensitivity:
+        return _sensitivity(model, options, json=json, quiet=quiet)
     return execute(
         model, output, graph, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
         dry_run=dry_run, verify=not no_verify, force=force, options=options,
         allow_external_dir=allow_external_dir, **wishes,
     )  # fmt: skip
+
+
+def _sensitivity(model: Path, options: RunOptions, *, json: bool, quiet: bool) -> int:
+    from onnxslim.api.sensitivity import sensitivity
+
+    with ExitStack() as stack:
+        update = stack.enter_context(progress(str(model), show=not (json or quiet)))
+        found = sensitivity(model, options=options, on_step=update)
+    if json:
+        print_json(found.to_json())
+        return 0
+    rows = [
+        (", ".join(found.layers[p.group][:2]), f"{100 * p.ratio:.0f} %", p.removed,
+         found.sizes[p.group], f"{p.sqnr_db:.1f}")
+        for p in found.points
+    ]  # fmt: skip
+    print_table(("layers", "ratio", "removed", "of", "SQNR dB"), rows)
+    return 0
 
 
 def _round_to(text: str) -> int | None:

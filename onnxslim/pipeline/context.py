@@ -50,6 +50,7 @@ class PassContext:
         self.model = model
         self.calibration = calibration
         self.reference = reference
+        self.memory: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.growth: list[str] = []
         self.wanted_opset = 0

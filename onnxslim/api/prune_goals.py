@@ -1,0 +1,183 @@
+"""Which pruning pass a command line amounts to: budgets that are searched for, variants tried."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onnxslim.analysis.budget import Budget
+from onnxslim.analysis.dims import Dim
+from onnxslim.analysis.latency import LatencyTable
+from onnxslim.analysis.linear_work import LinearLayer, linear_layers
+from onnxslim.analysis.pruned_cost import bindings_of
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.analysis.symbols import symbols
+from onnxslim.api.prune_options import Goal
+from onnxslim.api.prune_search import Ruler, Search
+from onnxslim.errors import DataError, TargetError
+from onnxslim.graph.duplicate import duplicate
+from onnxslim.graph.provenance import copy_provenance
+from onnxslim.pipeline.base import Pass
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager
+from onnxslim.pipeline.recipes import Recipe
+
+Maker = Callable[[Budget, str, str], Pass]
+"""The pass for a budget, a criterion and a scope."""
+
+TRIAL_WORK = 3e10
+"""Multiply-accumulates of all calibration samples up to which several variants are tried."""
+
+LOCAL = (("obs", "local"), ("l2", "local"))
+ALLOCATED = (("obs", "auto"), *LOCAL)
+
+_STEPS = 12
+
+
+@dataclass
+class Chooser:
+    """Chooses the pass for one model.
+
+    Attributes:
+        model: Prepared for pruning; never changed.
+        make: Makes a pass.
+        search: Tries on samples held back; None without data.
+        notes: Lines for the user.
+    """
+
+    model: ir.Model
+    make: Maker
+    search: Search | None
+    notes: list[str] = field(default_factory=list)
+
+    def variants(self, budget: Budget, macs: float | None, samples: int) -> Pass:
+        """The best of a few ways to choose channels, on samples held back.
+
+        Args:
+            budget: Of all of them.
+            macs: Of the dense model for one sample; None when unknown.
+            samples: For calibration.
+        """
+        ways = LOCAL if budget.kind == "ratio" else ALLOCATED
+        passes = [self.make(budget, *way) for way in ways]
+        if self.search is None or macs is None or macs * samples > TRIAL_WORK or samples < 32:
+            return self.make(budget, "auto", "auto")
+        return self.search.best(passes)
+
+    def max_drop(self, goal: Goal, ruler: Ruler) -> Pass:
+        """The smallest model within some points.
+
+        Raises:
+            DataError: Without data.
+        """
+        if self.search is None:
+            raise DataError("--max-drop compares models on samples: give them with --data")
+
+        def make(part: float) -> Pass:
+            return self.make(Budget("macs", part), "auto", "auto")
+
+        return self.search.smallest(make, goal.amount, ruler)
+
+    def latency(self, goal: Goal, table: LatencyTable, ctx: PassContext) -> Pass:
+        """The largest part of the arithmetic that the table says is fast enough.
+
+        Args:
+            goal: A part of the dense model's latency, or milliseconds.
+            table: Layer latencies by width.
+            ctx: With calibration data, if there is any.
+
+        Raises:
+            TargetError: When no width is fast enough.
+        """
+        limit = goal.amount if goal.absolute else goal.amount * table.median_ms
+        names = table_names(self.model, table)
+        low, high, best = 0.0, 1.0, None
+        fastest = math.inf
+        for _ in range(_STEPS):
+            part = (low + high) / 2
+            made_by = self.make(Budget("macs", part), "auto", "auto")
+            try:
+                predicted = predict(self._cut(made_by, ctx), table, names)
+            except TargetError:
+                low = part
+                continue
+            fastest = min(fastest, predicted)
+            if predicted <= limit:
+                low, best = part, (made_by, predicted)
+            else:
+                high = part
+        if best is None:
+            raise TargetError(
+                f"--latency asks for {limit:.3g} ms of {table.median_ms:.3g} ms; the fastest that "
+                f"pruning reaches is predicted to take {fastest:.3g} ms"
+            )
+        self.notes.append(
+            f"latency predicted from the table: {best[1]:.3g} ms of {table.median_ms:.3g} ms"
+        )
+        return best[0]
+
+    def _cut(self, made_by: Pass, ctx: PassContext) -> ir.Model:
+        copy = duplicate(self.model)
+        copy_provenance(self.model, copy)
+        infer_shapes(copy)
+        own = PassContext(copy, worker=ctx.worker, calibration=ctx.calibration)
+        own.memory = ctx.memory
+        Manager(Recipe("latency", (made_by,))).run(copy, own)
+        return copy
+
+
+def table_names(model: ir.Model, table: LatencyTable) -> dict[str, str]:
+    """Names in the table by names of the layers that stand for them now.
+
+    Raises:
+        DataError: When the table is of another model.
+    """
+    layers = {layer.name for layer in fixed_layers(model)}
+    found = {name: name for name in layers if name in table.layers}
+    if not found:
+        raise DataError(
+            "the latency table has no layer of this model: make one with "
+            "`onnxslim bench MODEL --table FILE`"
+        )
+    return found
+
+
+def predict(pruned: ir.Model, table: LatencyTable, names: dict[str, str]) -> float:
+    """Milliseconds of a pruned model, from the widths of its layers."""
+    widths = {
+        names[layer.name]: (layer.c_in, layer.c_out)
+        for layer in fixed_layers(pruned)
+        if layer.name in names
+    }
+    return table.predict_model(widths)
+
+
+def fixed_layers(model: ir.Model) -> list[LinearLayer]:
+    """The linear layers with every dynamic size put to 1 for batches, else as costs assume it."""
+    copy = duplicate(model)
+    infer_shapes(copy)
+    sizes = bindings_of(copy, {})
+    for value in copy.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([_size(dim, sizes) for dim in value.shape])
+    infer_shapes(copy)
+    return linear_layers(copy)
+
+
+def _size(dim: Dim, sizes: dict[str, int]) -> int:
+    return dim if isinstance(dim, int) else sizes.get(next(iter(symbols(dim)), ""), 1)
+
+
+def deadline(seconds: float | None) -> float:
+    """The time after which no further try is started."""
+    return math.inf if seconds is None else time.monotonic() + seconds
+
+
+def table_beside(output: Path) -> Path:
+    """Where a table measured for a result is saved."""
+    return output.with_name(f"{output.stem}.latency.json")
