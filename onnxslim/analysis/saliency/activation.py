@@ -103,17 +103,19 @@ def column_energy(group: Group, data: Site, weights: Weights) -> Array | None:
             rows = weights.rows(site)
             found: Array = np.einsum("ij,ij->i", rows, rows)
             return found
-    return _grouped_energy(data)
+    return _grouped_energy(data, weights)
 
 
-def _grouped_energy(data: Site) -> Array | None:
-    node = data.node
-    array = edit.constant_array(edit.get_input(node, 1))
+def _grouped_energy(data: Site, weights: Weights) -> Array | None:
+    node, value = data.node, edit.get_input(data.node, 1)
     groups = int(edit.attr(node, "group", 1))
-    if not edit.is_op(node, "Conv") or array is None or array.shape[0] % groups:
+    if value is None or not edit.is_op(node, "Conv") or not edit.is_constant(value):
         return None
-    if array.shape[1] * groups != len(data.units):
+    if value.const_value is None:
         return None
-    blocks = array.astype(np.float64).reshape(groups, -1, *array.shape[1:])
+    array = weights.folded(node, value)
+    if array.shape[0] % groups or array.shape[1] * groups != len(data.units):
+        return None
+    blocks = array.reshape(groups, -1, *array.shape[1:])
     found: Array = (blocks**2).sum(axis=(1, *range(3, blocks.ndim))).reshape(-1)
     return found

@@ -1,9 +1,9 @@
 """The constants behind the sites of a group, as rows per position of the pruned axis.
 
-Where the result of a filter goes through a BatchNormalization, its rows are scaled as folding would
-scale them, so that models with and without folded BatchNormalization rank alike::
+Where the result of a filter goes through a BatchNormalization, it is scaled as folding would scale
+it, so that models with and without folded BatchNormalization rank alike::
 
-    row *= scale / sqrt(var + epsilon)
+    W[m] *= scale[m] / sqrt(var[m] + epsilon)
 
 Source: ONNX operator BatchNormalization-15.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.analysis.dependency.groups import Kept, Role, Site
+from onnxslim.analysis.dependency.groups import Kept, Site
 from onnxslim.graph import edit
 
 Array = npt.NDArray[np.float64]
@@ -34,13 +34,19 @@ class Weights:
 
     def rows(self, site: Site) -> Array:
         """(n, D) float64: the constant of a site with the pruned axis first, the rest flat."""
-        tensor = site.value.const_value
-        assert tensor is not None, "a constant site"
-        array = self._left(site.value.name or "", tensor.numpy())
+        array = self.folded(site.node, site.value)
         moved = np.moveaxis(array, site.axis, 0)
-        rows = moved.reshape(moved.shape[0], -1).astype(np.float64)
-        factor = self.normalization(site)
-        return rows if factor is None else rows * factor[:, None]
+        return moved.reshape(moved.shape[0], -1)
+
+    def folded(self, node: ir.Node, value: ir.Value) -> Array:
+        """The constant that a node reads, with a BatchNormalization behind the node folded in."""
+        tensor = value.const_value
+        assert tensor is not None, "a constant"
+        array = self._left(value.name or "", tensor.numpy()).astype(np.float64)
+        axis, factor = _output_axis(node, value), normalization(node)
+        if axis is None or factor is None or array.shape[axis] != len(factor):
+            return array
+        return array * factor.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
 
     def _left(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         axes = {} if self._kept is None else self._kept.axes.get(name, {})
@@ -50,20 +56,33 @@ class Weights:
             array = array * stays.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
         return array
 
-    def normalization(self, site: Site) -> Array | None:
-        """(n,) what the BatchNormalization behind a producing site multiplies each unit by."""
-        if site.role is Role.CONSUME or not site.node.outputs:
-            return None
-        after = edit.sole_consumer(site.node.outputs[0])
-        if not edit.is_op(after, "BatchNormalization"):
-            return None
-        assert after is not None
-        scale, var = (edit.constant_array(edit.get_input(after, i)) for i in (1, 4))
-        if scale is None or var is None or len(scale) != len(site.units):
-            return None
-        spread = var.astype(np.float64) + edit.attr(after, "epsilon", 1e-5)
-        found: Array = np.abs(scale.astype(np.float64)) / np.sqrt(np.maximum(spread, 1e-30))
-        return found
+
+def _output_axis(node: ir.Node, value: ir.Value) -> int | None:
+    """The axis of a weight or bias that makes the channels of a node's output."""
+    if value is edit.get_input(node, 2):
+        return 0 if len(value.shape or ()) == 1 else None
+    if value is not edit.get_input(node, 1):
+        return None
+    if edit.is_op(node, "Conv"):
+        return 0
+    if edit.is_op(node, "ConvTranspose") and edit.attr(node, "group", 1) == 1:
+        return 1
+    if edit.is_op(node, "Gemm"):
+        return 0 if edit.attr(node, "transB", 0) else 1
+    return None
+
+
+def normalization(node: ir.Node) -> Array | None:
+    """(M,) what the BatchNormalization that alone reads a node's output multiplies it by."""
+    after = edit.sole_consumer(node.outputs[0]) if node.outputs else None
+    if after is None or not edit.is_op(after, "BatchNormalization"):
+        return None
+    scale, var = (edit.constant_array(edit.get_input(after, i)) for i in (1, 4))
+    if scale is None or var is None:
+        return None
+    spread = var.astype(np.float64) + edit.attr(after, "epsilon", 1e-5)
+    found: Array = np.abs(scale.astype(np.float64)) / np.sqrt(np.maximum(spread, 1e-30))
+    return found
 
 
 def batchnorm_scale(site: Site) -> Array | None:

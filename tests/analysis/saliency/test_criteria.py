@@ -153,7 +153,29 @@ def test_rows_are_not_scaled_when_something_else_reads_the_result() -> None:
     ones = np.ones(6, np.float32)
     model = loaded(net(body, x="float[N,3,5,5]", w1=(6, 3, 3, 3), s=ones, t=ones, m=ones, v=ones))
     found = group(model, 6, [(0, Role.PRODUCE, "w1", 0, None)])
-    assert Weights().normalization(found.sites[0]) is None
+    np.testing.assert_array_equal(Weights().rows(found.sites[0]), array(model, "w1").reshape(6, -1))
+
+
+def test_models_with_and_without_folded_batchnorm_rank_alike() -> None:
+    """Two BatchNormalizations: behind the filters that make the units, and those that read them."""
+    body = """
+        h = Conv(x, w1)  n = BatchNormalization(h, s1, t, m, v1)  a = Relu(n)
+        g = Conv(a, w2)  y = BatchNormalization(g, s2, t, m, v2)
+    """
+    rng = np.random.default_rng(0)
+    names = ("s1", "v1", "s2", "v2", "t", "m")
+    norm = {name: rng.uniform(0.1, 3, 6).astype(np.float32) for name in names}
+    weights = {n: rng.standard_normal((6, 6, 3, 3)).astype(np.float32) for n in ("w1", "w2")}
+    kept = loaded(net(body, x="float[N,6,9,9]", **weights, **norm))
+    factor = {i: norm[f"s{i}"] / np.sqrt(norm[f"v{i}"] + 1e-5) for i in (1, 2)}
+    cut = {f"w{i}": weights[f"w{i}"] * factor[i][:, None, None, None] for i in (1, 2)}
+    folded = loaded(net("h = Conv(x, w1)  a = Relu(h)  y = Conv(a, w2)", x="float[N,6,9,9]", **cut))
+    places = [(0, Role.PRODUCE, "w1", 0, None), (3, Role.CONSUME, "w2", 1, None)]
+    one = group(kept, 6, places)
+    two = group(folded, 6, [places[0], (2, *places[1][1:])])
+    for name in ("l1", "l2", "lamp", "fpgm", "cosine"):
+        scores = [get_criterion(name).score(g, Weights(), Statistics()) for g in (one, two)]
+        np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
 def test_fpgm_removes_the_middle_and_keeps_outliers() -> None:
