@@ -169,7 +169,7 @@ def macs_terms(
     terms, fixed = [], 0.0
     for node in model.graph:
         macs = node_macs(node)
-        number = None if macs is None else substitute(macs, sizes)
+        number = None if macs is None else _bound(macs, sizes)
         if not isinstance(number, int):
             return None
         if not number:
@@ -237,7 +237,7 @@ def _shares(node: ir.Node) -> list[tuple[float, _Axes]]:
         return [(1.0, [[(out, 1), (w, 0)], [(w, 1)]])]
     if "Gemm" in kind or "MatMul" in kind:
         return [(1.0, _product(node, x, w if kind != "QLinearMatMul" else get_input(node, 3)))]
-    return [(1.0, [])]
+    return [(1.0, [[(out, axis)] for axis in range(rank_of(out) or 0)])]
 
 
 def _product(node: ir.Node, a: ir.Value | None, b: ir.Value | None) -> _Axes:
@@ -264,15 +264,35 @@ def _recurrent(w: ir.Value | None, r: ir.Value | None) -> list[tuple[float, _Axe
     ]
 
 
-ASSUMED = 128
-"""What a dynamic dimension counts as when nobody says its size: sequences, heights, widths."""
+ASSUMED = (128, 1024, 8192, 65536)
+"""What dynamic dimensions count as when nobody says their sizes: sequences, heights, widths.
+
+The first that leaves no layer without work: strides eat up short signals.
+"""
 
 
 def bindings_of(model: ir.Model, given: Mapping[str, int]) -> dict[str, int]:
-    """A size for every symbol in the shapes: as given, 1 for a batch, else :data:`ASSUMED`."""
+    """A size for every symbol in the shapes: as given, 1 for a batch, else one of `ASSUMED`."""
     known = {**batch_of_one(model), **given}
-    for node in model.graph:
-        macs = node_macs(node)
-        for name in () if macs is None else symbols(macs):
-            known.setdefault(name, ASSUMED)
-    return known
+    costs = [m for m in map(node_macs, model.graph) if m is not None and not isinstance(m, int)]
+    free = {name for macs in costs for name in symbols(macs)} - known.keys()
+    for size in ASSUMED:
+        found = {**known, **dict.fromkeys(sorted(free), size)}
+        if all(_positive(macs, found) for macs in costs):
+            return found
+    return {**known, **dict.fromkeys(sorted(free), ASSUMED[0])}
+
+
+def _positive(macs: Dim, bindings: Mapping[str, int]) -> bool:
+    try:
+        number = substitute(macs, dict(bindings))
+    except ValueError:  # sizes that cannot be
+        return False
+    return isinstance(number, int) and number > 0
+
+
+def _bound(macs: Dim, sizes: Mapping[str, Dim]) -> Dim | None:
+    try:
+        return substitute(macs, sizes)
+    except ValueError:
+        return None
