@@ -8,21 +8,23 @@ write new initializers; the layer's own are never touched, they may be shared.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.graph import edit
 from onnxslim.pipeline.context import PassContext
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 MAX_COPY = 256 * 1024
 """A shared weight larger than this (in bytes) is not copied to change one of its uses."""
 
-Array = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 
 _SMALLEST_NORMAL = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-126}
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first. A module imports from strictly lower rows, and from its own unit.
 ROWS = (
-    ("errors", "demo", "_checkout", "_lazy_sympy"),
+    ("errors", "demo", "_checkout", "_lazy_sympy", "_lazy_modules", "_lazy_dataclasses"),
     ("graph",),
     ("runtime",),
     ("analysis",),

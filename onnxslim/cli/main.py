@@ -9,14 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from onnxslim.cli import quick
+from onnxslim import _lazy_modules
 from onnxslim.errors import OnnxSlimError
 
 COMMANDS = (
@@ -39,6 +38,10 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
     The process ends without taking the model and the modules apart, object by object.
     """
     gc.disable()  # imports make no garbage; :mod:`onnxslim.cli.job` switches it on again
+    _lazy_modules.install()
+    from onnxslim import _lazy_dataclasses  # after that: it imports modules that are seldom used
+
+    _lazy_dataclasses.install()
     code = invoke(list(sys.argv[1:] if argv is None else argv))
     atexit._run_exitfuncs()
     try:
@@ -51,6 +54,8 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
 
 def invoke(argv: list[str]) -> int:
     """Run one command line; returns the exit code, never raises for a user's mistake."""
+    import logging
+
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
     _warn_of_name_clash()
     try:
@@ -89,11 +94,14 @@ def _warn_of_name_clash() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
+    from onnxslim.cli import quick
+
     job = quick.parse(argv)
     if job is not None:
         from onnxslim.cli.job import execute
 
         return execute(job)
+    _as_ever()
     import typer
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
@@ -114,6 +122,14 @@ def _dispatch(argv: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _as_ever() -> None:
+    """For the libraries of the other commands, some of which look into modules and classes."""
+    from onnxslim import _lazy_dataclasses
+
+    _lazy_modules.remove()
+    _lazy_dataclasses.remove()
 
 
 def _shortcut(argv: list[str]) -> list[str]:

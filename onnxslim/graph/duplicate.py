@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Final
 
 import onnx
@@ -28,7 +28,7 @@ def duplicate(model: ir.Model) -> ir.Model:
     """
     tensors: dict[bytes, Payload] = {}
     shared = [0]
-    token = secrets.token_bytes(16)
+    token = os.urandom(16)
 
     def share(proto: onnx.TensorProto, tensor: ir.TensorProtocol) -> bool:
         if tensor.dtype == ir.DataType.STRING or tensor.nbytes < SHARED_FROM:

@@ -6,7 +6,7 @@ sparse tensors become dense, tensors in files become views, attributes without a
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Sequence
 
 import onnx
@@ -64,7 +64,7 @@ class Normalizer:
         self.is_external = False
         self._resolver = resolver
         self._budget = SPARSE_BUDGET
-        self._token = secrets.token_bytes(16)
+        self._token = os.urandom(16)
 
     def model(self, model: onnx.ModelProto, label: str) -> None:
         """Check and change everything in ``model``.

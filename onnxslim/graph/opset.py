@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
-import onnx.helper
+import onnx.defs
 import onnx_ir as ir
 
 from onnxslim.errors import UnsupportedModelError, UsageError
@@ -53,6 +53,8 @@ def raise_opset(model: ir.Model, version: int) -> None:
     for graph in graphs:
         if "" in graph.opset_imports or graph is model.graph:
             graph.opset_imports[""] = version
+    import onnx.helper
+
     needed = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", version)])
     model.ir_version = max(model.ir_version, needed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 import sys
 from collections.abc import Iterator
 from typing import Final
@@ -101,7 +101,7 @@ class InlineSink:
     """Leaves placeholders for large initializers, which :meth:`write` replaces on the way out."""
 
     def __init__(self) -> None:
-        self._token = secrets.token_bytes(16)
+        self._token = os.urandom(16)
         self._tensors: dict[bytes, ir.TensorProtocol] = {}
 
     def __call__(self, proto: onnx.TensorProto, tensor: ir.TensorProtocol) -> bool:

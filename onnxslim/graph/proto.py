@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import onnx
 import onnx.defs
-import onnx.helper
 import onnx_ir as ir
 
 from onnxslim.errors import UnsupportedModelError
@@ -101,7 +100,7 @@ def _check_header(proto: onnx.ModelProto, label: str) -> None:
 
 def _check_opsets(proto: onnx.ModelProto, label: str) -> None:
     """Every domain imported once, in a version that this program knows."""
-    newest = {"": onnx.defs.onnx_opset_version(), "ai.onnx.ml": _newest_ml()}
+    newest = {"": onnx.defs.onnx_opset_version()}
     if not proto.opset_import:
         raise refuse(label, "no opset_import", "the version of the operators it uses")
     for imports, where in _imports(proto, label):
@@ -111,6 +110,8 @@ def _check_opsets(proto: onnx.ModelProto, label: str) -> None:
             if domain in seen:
                 raise refuse(where, f"operator domain {name} imported twice", "one version")
             seen.add(domain)
+            if domain == "ai.onnx.ml":
+                newest[domain] = _newest_ml()
             if not 1 <= opset.version <= newest.get(domain, 1 << 31):
                 raise refuse(
                     where,
@@ -128,6 +129,8 @@ def _imports(
 
 
 def _newest_ml() -> int:
+    import onnx.helper
+
     return max(
         version for (domain, version) in onnx.helper.OP_SET_ID_VERSION_MAP if domain == "ai.onnx.ml"
     )

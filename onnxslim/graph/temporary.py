@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from pathlib import Path
 from types import TracebackType
 
@@ -30,7 +29,7 @@ class TemporaryFile:
 
     def __init__(self, folder: Path, name: str, suffix: str = "") -> None:
         short = name.encode()[:150].decode(errors="ignore")
-        self.path = folder / f".{short}.{os.getpid()}.{_MARK}-{secrets.token_hex(4)}{suffix}"
+        self.path = folder / f".{short}.{os.getpid()}.{_MARK}-{os.urandom(4).hex()}{suffix}"
         self._descriptor = os.open(self.path, _CREATE, 0o666)
         _lock(self._descriptor)
         self.size = 0

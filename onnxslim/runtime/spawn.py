@@ -25,6 +25,8 @@ from onnxslim.errors import WorkerError
 
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from onnxslim import _lazy_modules; _lazy_modules.install(); "
+    "from onnxslim import _lazy_dataclasses; _lazy_dataclasses.install(); "
     "from onnxslim.runtime.child import main; main()"
 )
 _ENVIRONMENT = {
