@@ -23,6 +23,9 @@ from onnxslim.analysis.dependency.groups import Group, Indices, Mask
 from onnxslim.analysis.pruned_cost import CostModel
 from onnxslim.graph.edit import op_id
 
+CLOSE = 0.95
+"""A budget that is used to this part is used well enough."""
+
 Scope = Literal["local", "global", "isomorphic"]
 Array = npt.NDArray[np.float64]
 
@@ -183,15 +186,45 @@ def select_cost(
     free = [i for i in items if i.ratio is None]
     for item in items:
         cost.remove(item.group.id, 0 if item.ratio is None else by_ratio(item, item.ratio))
-    taken: list[Step] = []
-    for step in steps_of(free, scope):
-        if cost.total <= limit:
-            break
-        cost.remove(step.group, step.after)
-        taken.append(step)
+    steps = steps_of(free, scope)
+    _take(steps, cost, limit)
     if cost.total > limit * (1 + 1e-12):
         return None
-    for step in reversed(taken):
+    _take_back(steps, cost, limit)
+    for item in free:
+        if cost.total >= CLOSE * limit:
+            break
+        _trade(item.group.id, steps, cost, limit)
+    return {item.group.id: cost.removed(item.group.id) for item in items}
+
+
+def _take(steps: Sequence[Step], cost: CostModel, limit: float, but: int = -1) -> None:
+    """Steps in order until the limit is met; ``but`` is a group that is left as it is."""
+    for step in steps:
+        if cost.total <= limit:
+            break
+        if step.group != but and cost.removed(step.group) == step.before:
+            cost.remove(step.group, step.after)
+
+
+def _take_back(steps: Sequence[Step], cost: CostModel, limit: float) -> None:
+    """Undo steps, the last ones first, where there is room."""
+    for step in reversed(steps):
         if cost.removed(step.group) == step.after and cost.remove(step.group, step.before) > limit:
             cost.remove(step.group, step.after)
-    return {item.group.id: cost.removed(item.group.id) for item in items}
+
+
+def _trade(group: int, steps: Sequence[Step], cost: CostModel, limit: float) -> None:
+    """Undo the last step of a group and take others in its place, when that comes closer."""
+    last = next((s for s in steps if s.group == group and s.after == cost.removed(group)), None)
+    if last is None:
+        return
+    numbers = dict.fromkeys(step.group for step in steps)
+    before, removed = cost.total, {number: cost.removed(number) for number in numbers}
+    cost.remove(group, last.before)
+    _take(steps, cost, limit, but=group)
+    if cost.total <= limit:
+        _take_back([s for s in steps if s.group != group], cost, limit)
+    if not before < cost.total <= limit:
+        for number, count in removed.items():
+            cost.remove(number, count)

@@ -167,3 +167,14 @@ def test_steps_of_a_group_come_in_order(scores: list[float], multiple: int) -> N
         for number in (0, 1):
             own = [s for s in steps_of(made, scope) if s.group == number]
             assert [s.before for s in own[1:]] == [s.after for s in own[:-1]]
+
+
+def test_a_large_step_is_traded_for_small_ones() -> None:
+    """The big group's step would free twice what is asked for; four small ones free just enough."""
+    big, small = item(0, [0.1, 0.1]), item(1, [0.5] * 8)
+    positions = {"b": {0: {0: np.arange(2)}}, "s": {0: {1: np.arange(8)}}}
+    orders = {0: big.order, 1: small.order}
+    cost = CostModel([Term(80.0, (("b", 0),)), Term(10.0, (("s", 0),))], 0.0, positions, orders)
+    assert cost.total == 240
+    assert select_cost([big, small], cost, 200, "global") == {0: 0, 1: 4}
+    assert cost.total == 200
