@@ -35,6 +35,7 @@ from onnxslim.report.summary import summarize
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.specs import output_names, specs_of
 from onnxslim.runtime.worker import Worker
+from onnxslim.verify.compare import json_number
 from onnxslim.verify.verification import NOT_VERIFIED, OutputResult, Verification, failures
 
 if TYPE_CHECKING:
@@ -473,7 +474,7 @@ def _layers(
             "op": layer.op,
             "quantized": layer.quantized,
             "reason": layer.reason or None,
-            "sqnr_db": closeness.get(layer.key),
+            "sqnr_db": json_number(closeness.get(layer.key)),
             "runs": None
             if integer is None or not layer.quantized
             else ("int8" if layer.key in integer else "float"),

@@ -55,10 +55,17 @@ def stored_weights(model: ir.Model, keys: Iterable[str]) -> dict[str, str]:
     found = {}
     for key in keys:
         node = nodes.get(key)
+        if node is not None and edit.is_op(node, "DequantizeLinear"):  # a graph output
+            node = _before(_before(node))
         weight = None if node is None else _integer_weight(node)
         if weight is not None and weight.name:
             found[key] = weight.name
     return found
+
+
+def _before(node: ir.Node | None) -> ir.Node | None:
+    value = None if node is None else edit.get_input(node, 0)
+    return None if value is None else value.producer()
 
 
 def _integer_weight(node: ir.Node) -> ir.Value | None:

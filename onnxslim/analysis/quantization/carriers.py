@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import onnx_ir as ir
 
@@ -38,10 +38,17 @@ class Carriers:
         model: Read only.
         target: Which operators may carry.
         wanted: The tensors that are integers anyway.
+        made: Those of them that integer layers give.
     """
 
-    def __init__(self, model: ir.Model, target: Target, wanted: Mapping[ir.Value, None]) -> None:
-        self.wanted = wanted
+    def __init__(
+        self,
+        model: ir.Model,
+        target: Target,
+        wanted: Mapping[ir.Value, None],
+        made: Collection[ir.Value],
+    ) -> None:
+        self.wanted, self.made = wanted, made
         self.results: dict[ir.Node, tuple[ir.Value, ...]] = {}
         self.set: dict[ir.Node, tuple[ir.Value, ...]] = {}
         taken: set[ir.Node] = set()
@@ -71,6 +78,9 @@ class Carriers:
             self.set = kept
 
     def _stays(self, node: ir.Node, inputs: tuple[ir.Value, ...], have: set[ir.Value]) -> bool:
+        if self.preserves(node) and inputs[0] not in self.made:
+            if not any(inputs[0] in self.results[n] for n in self.set):
+                return False  # better done in float, and quantized then
         if not any(v in self.wanted or self._read(v) for v in self.results[node]):
             return False
         missing = [v for v in inputs if v not in have]

@@ -22,6 +22,7 @@ from onnxslim.analysis.quantization.carriers import Carriers, is_dequantized
 from onnxslim.analysis.quantization.plan import Edge, Layer, Plan
 from onnxslim.analysis.quantization.recognize import Found
 from onnxslim.analysis.quantization.targets import Target
+from onnxslim.analysis.quantization.worth import Worth
 from onnxslim.graph import edit
 
 Choice = Callable[[ir.Node], str]
@@ -57,14 +58,15 @@ class _Planner:
     def plan(self) -> Plan:
         for graph in edit.all_graphs(self.model):
             for node in graph:
-                found = recognize.find(node, self.target, self.bindings)
+                found = recognize.find(node)
                 if found is not None and graph is self.model.graph:
                     self.found.append(self._judged(found))
                 elif found is not None:
                     self.inner.append(_refused(found, "it is in a subgraph"))
+        self._weigh()
         integers = [f for f in self.found if not f.refusal]
         wanted = self._wanted(integers)
-        carriers = Carriers(self.model, self.target, wanted)
+        carriers = Carriers(self.model, self.target, wanted, self.bounds)
         grown = carriers.grow()
         edges = _Edges(self, integers, wanted, carriers).build()
         layers = [self._layer(f, edges) for f in self.found]
@@ -75,18 +77,28 @@ class _Planner:
             {n.outputs[0].name or "": n.op_type for n in grown},
         )
 
+    def _weigh(self) -> None:
+        """Refuse the layers that do not pay."""
+        if self.target.costs is None:
+            return
+        able = [f for f in self.found if not f.refusal]
+        forced = [f for f in able if self.choose(f.node) == "include"]
+        wanted = self._wanted(able)
+        carriers = Carriers(self.model, self.target, wanted, self.bounds)
+        worth = Worth(self.target.costs, self.bindings)
+        chosen = {f.key for f in worth.choose(able, carriers.set, carriers.results, forced)}
+        self.found = [
+            f if f.refusal or f.key in chosen else replace(f, refusal="would not pay")
+            for f in self.found
+        ]
+
     def _judged(self, found: Found) -> Found:
         """The layer with the user's word, its size and its constants taken into account."""
         word = self.choose(found.node)
         if word == "exclude":
             return replace(found, refusal="excluded")
         if found.refusal:
-            slower = found.refusal.endswith("slower on integers")
-            if not (slower and word == "include"):
-                return found
-            found = replace(found, refusal="")
-        if word != "include" and not found.costly:
-            return replace(found, refusal="too small to pay")
+            return found
         if found.data.dtype not in (None, ir.DataType.FLOAT):
             return replace(found, refusal="its input is not float")
         if edit.constant_tensor(found.data) is not None:
@@ -98,10 +110,11 @@ class _Planner:
 
     def _wanted(self, integers: list[Found]) -> dict[ir.Value, None]:
         """The tensors that quantized layers need as integers, in graph order."""
+        self.bounds.clear()
         wanted: dict[ir.Value, None] = {}
         for found in integers:
             wanted[found.data] = None
-            if self.target.placement == "between" and found.node.op_type == "Conv":
+            if self.target.placement == "between" and found.closed:
                 assert found.result is not None
                 wanted[found.result] = None
                 self.bounds[found.result] = (found.low, found.high)

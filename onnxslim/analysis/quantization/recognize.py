@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis.cost import node_macs
 from onnxslim.analysis.layers import layer_name
-from onnxslim.analysis.quantization.targets import Target
-from onnxslim.analysis.symbols import substitute
 from onnxslim.graph import edit
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 INTEGER = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 LINEAR = ("Gemm", "MatMul")
+_GEMM_ACTIVATIONS = (
+    "Elu",
+    "HardSigmoid",
+    "LeakyRelu",
+    "Relu",
+    "Selu",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "ThresholdedRelu",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Found:
         result: What comes out after bias and absorbed activation.
         low: Lower bound that the absorbed activation sets.
         high: Upper bound likewise.
-        costly: It is large enough to pay.
+        closed: It runs on integers only when its result is quantized as well.
     """
 
     node: ir.Node
@@ -46,7 +54,7 @@ class Found:
     result: ir.Value | None = None
     low: float | None = None
     high: float | None = None
-    costly: bool = True
+    closed: bool = False
 
     @property
     def data(self) -> ir.Value:
@@ -66,13 +74,11 @@ class Found:
         return self.node.outputs[0].name or ""
 
 
-def find(node: ir.Node, target: Target, bindings: Mapping[str, int]) -> Found | None:
+def find(node: ir.Node) -> Found | None:
     """What a node is to a quantizer; None when it is no layer.
 
     Args:
         node: Any node of the main graph.
-        target: For what.
-        bindings: Sizes of symbolic dimensions.
     """
     if edit.op_id(node) in RECURRENT:
         return Found(node, "recurrent: only --mode dynamic quantizes it")
@@ -83,9 +89,9 @@ def find(node: ir.Node, target: Target, bindings: Mapping[str, int]) -> Found | 
     if node.op_type == "ConvTranspose":
         return Found(node, "no integer kernel for ConvTranspose", weight=edit.get_input(node, 1))
     if node.op_type == "Conv":
-        return _absorb(_conv(node, target, bindings))
+        return _absorb(_conv(node))
     if node.op_type in LINEAR:
-        return _linear(node, target, bindings)
+        return _linear(node)
     return None
 
 
@@ -101,33 +107,14 @@ def _weight_refusal(weight: ir.Value | None) -> str:
     return "" if tensor.size else "its weight is empty"
 
 
-def _conv(node: ir.Node, target: Target, bindings: Mapping[str, int]) -> Found:
+def _conv(node: ir.Node) -> Found:
     weight, bias = node.inputs[1], edit.get_input(node, 2)
     refusal = _weight_refusal(weight)
     if refusal:
         return Found(node, refusal, weight=weight)
     if bias is not None and not is_vector(bias):
         return Found(node, "its bias is no constant", weight=weight)
-    shape = edit.static_shape(weight) or ()
-    found = Found(node, weight=weight, axis=0, bias=bias, result=node.outputs[0])
-    refusal = _grouped(node, shape, target)
-    macs = sample_macs(node, bindings)
-    costly = macs is None or macs >= target.least_macs
-    return replace(found, refusal=refusal, costly=costly)
-
-
-def _grouped(node: ir.Node, shape: tuple[int, ...], target: Target) -> str:
-    group = edit.attr(node, "group", 1)
-    if group == 1:
-        return ""
-    if shape[1] == 1:
-        taps = math.prod(shape[2:])
-        if taps > target.depthwise_taps:
-            return f"depthwise with {taps} taps: slower on integers"
-        return ""
-    if shape[1] < target.group_channels:
-        return f"{group} groups of {shape[1]} channels: slower on integers"
-    return ""
+    return Found(node, weight=weight, axis=0, bias=bias, result=node.outputs[0], closed=True)
 
 
 def _absorb(found: Found) -> Found:
@@ -154,7 +141,7 @@ def rectifier(node: ir.Node | None) -> tuple[float, float | None] | None:
     return None if high is None or not 0 < high else (0.0, float(high))
 
 
-def _linear(node: ir.Node, target: Target, bindings: Mapping[str, int]) -> Found:
+def _linear(node: ir.Node) -> Found:
     weight = edit.get_input(node, 1)
     if edit.constant_tensor(weight) is None and not _dequantized(weight):
         if edit.constant_tensor(node.inputs[0]) is not None:
@@ -173,9 +160,16 @@ def _linear(node: ir.Node, target: Target, bindings: Mapping[str, int]) -> Found
         found = replace(found, bias=edit.get_input(node, 2))
     else:
         found = _with_bias(found)
-    macs, size = sample_macs(node, bindings), math.prod(edit.static_shape(weight) or (0,))
-    costly = macs is None or macs >= target.least_macs or size >= target.least_weights
-    return replace(found, costly=costly)
+    return _with_activation(found)
+
+
+def _with_activation(found: Found) -> Found:
+    """ONNX Runtime fuses an activation into a float Gemm first: it must be parted from it."""
+    assert found.result is not None
+    becomes_gemm = found.node.op_type == "Gemm" or found.bias_node is not None
+    if not becomes_gemm or not edit.is_op(edit.sole_consumer(found.result), *_GEMM_ACTIVATIONS):
+        return found
+    return _absorb(replace(found, closed=True))
 
 
 def _dequantized(weight: ir.Value | None) -> bool:
@@ -214,16 +208,6 @@ def is_vector(value: ir.Value) -> bool:
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or not len(tensor.shape):
         return False
     return math.prod(tensor.shape.numpy()[:-1]) == 1
-
-
-def sample_macs(node: ir.Node, bindings: Mapping[str, int]) -> int | None:
-    """Multiply-accumulates of a node; None when a size stays unknown."""
-    macs = node_macs(node)
-    try:
-        macs = None if macs is None else substitute(macs, dict(bindings))
-    except ValueError:
-        return None
-    return macs if isinstance(macs, int) else None
 
 
 def is_finite(value: ir.Value | None) -> bool:
