@@ -42,14 +42,20 @@ def data_for(model: Path, folder: Path, count: int) -> Data:
         if all(f.is_file() for f in files):
             calibration, test = (_read(f) for f in files)
             labels = test.pop("y", None)
+            inputs = [spec.name for spec in specs_of(load(model))]
             short = {name: array[:count] for name, array in calibration.items()}
-            return Data(short, test, labels, False)
+            return Data(_named(short, inputs), _named(test, inputs), labels, False)
     return drawn(model, folder, count)
 
 
 def _read(path: Path) -> Arrays:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
+
+
+def _named(arrays: Arrays, inputs: list[str]) -> Arrays:
+    """A single array is the single input, whatever it is called."""
+    return dict(zip(inputs, arrays.values(), strict=True)) if len(inputs) == 1 else arrays
 
 
 def drawn(model: Path, folder: Path, count: int) -> Data:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _accuracy import Bench, Quality
@@ -71,9 +72,9 @@ class Tool:
         return [str(python), str(script), str(model), str(data), str(target), self.config]
 
 
-_ORT = {"env": "ort_quantize", "packages": (_RUNTIME, _ONNX, "sympy==1.14.0")}
-_QUARK = {"env": "quark", "packages": ("amd-quark==0.13", "torch", _RUNTIME, _ONNX)}
-_NNCF = {"env": "nncf", "packages": ("nncf==3.4.0", _RUNTIME, _ONNX)}
+_ORT: dict[str, Any] = {"env": "ort_quantize", "packages": (_RUNTIME, _ONNX, "sympy==1.14.0")}
+_QUARK: dict[str, Any] = {"env": "quark", "packages": ("amd-quark==0.13", "torch", _RUNTIME, _ONNX)}
+_NNCF: dict[str, Any] = {"env": "nncf", "packages": ("nncf==3.4.0", _RUNTIME, _ONNX)}
 TOOLS = (
     Tool("ours", "static"),
     Tool("ours", "dynamic"),
