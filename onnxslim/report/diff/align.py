@@ -58,7 +58,7 @@ def _gaps(
     known = [(i, places[pairs[x]]) for i, x in enumerate(first) if x in pairs]
     taken = set(pairs.values())
     i = j = 0
-    for p, q in [*_increasing(known), (len(first), len(second))]:
+    for p, q in [*increasing(known), (len(first), len(second))]:
         yield (
             [x for x in first[i:p] if x not in pairs],
             [y for y in second[j:q] if y not in taken],
@@ -66,7 +66,7 @@ def _gaps(
         i, j = p + 1, q + 1
 
 
-def _increasing(items: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def increasing(items: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """The longest subsequence whose second numbers increase (patience sorting)."""
     tails: list[int] = []
     ends: list[int] = []

@@ -14,10 +14,10 @@ from onnxslim.report.diff import markdown, text
 from onnxslim.report.diff.flow import Builder, Flow, Vertex, constant_of, type_name
 from onnxslim.report.diff.hashing import digest
 from onnxslim.report.diff.hunks import regions
-from onnxslim.report.diff.labels import Labels
+from onnxslim.report.diff.labels import Labels, input_name
 from onnxslim.report.diff.naming import name
 from onnxslim.report.diff.pairs import pair_ports
-from onnxslim.report.diff.script import ConstantChange, Script, Writer, shown_source
+from onnxslim.report.diff.script import Boundary, ConstantChange, Script, Writer, shown_source
 from onnxslim.report.diff.weights import compare, describe
 
 IGNORABLE = ("names", "order", "shapes", "opset", "metadata", "storage", "doc")
@@ -37,6 +37,7 @@ class Hunk:
         added: The same of ``added``.
         changed: The same of ``changed``.
         initializers: ``added:3``: places in ``Delta.initializers``.
+        inputs: Inputs that were computed and are constant now, or the other way round.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Hunk:
     added: tuple[int, ...] = ()
     changed: tuple[int, ...] = ()
     initializers: tuple[str, ...] = ()
+    inputs: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Delta:
                     "title": h.title,
                     **{k: list(getattr(h, k)) for k in ("removed", "added", "changed")},
                     "initializers": list(h.initializers),
+                    "inputs": list(h.inputs),
                 }
                 for h in self.hunks
             ],
@@ -206,7 +209,7 @@ class _Maker:
         changed = [
             {
                 "name": c.b.path,
-                "op": c.a.op,
+                "op": c.b.op,
                 "was": {"name": c.a.path, **{f.name: f.was for f in c.fields}},
                 "is": {"name": c.b.path, **{f.name: f.now for f in c.fields}},
             }
@@ -263,6 +266,7 @@ class _Maker:
                 tuple(added[v] for v in region.added),
                 tuple(changed[c] for c in region.changed),
                 tuple(places[c] for c in region.constants),
+                tuple(_input_entry(item) for item in region.inputs),
             )
 
     def _ports(self, which: str) -> dict[str, list[Entry]]:
@@ -360,8 +364,17 @@ def _constant_entry(change: ConstantChange) -> Entry:
         found["is"] = describe(b)
     if a is not None and b is not None:
         found.update(compare(a, b))
-    found["uses"] = [{"node": y.path, "op": y.op, "input": i} for _, y, i in change.uses]
+    found["uses"] = [_use(y, i) for _, y, i in change.uses]
     return found
+
+
+def _use(vertex: Vertex, slot: int) -> Entry:
+    role = input_name(vertex.op, vertex.version, slot)
+    return {"node": vertex.path, "op": vertex.op, "input": slot, "role": role}
+
+
+def _input_entry(item: Boundary) -> Entry:
+    return {**_use(item.b, item.slot), "was": shown_source(item.was), "is": shown_source(item.now)}
 
 
 def _port(port: Port) -> Entry:

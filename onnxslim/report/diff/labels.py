@@ -1,7 +1,8 @@
 """What a node is, without names, at decreasing levels of detail.
 
 ``FULL``: operator, attributes, contents of constants, bodies. ``SHAPED``: operator, attributes,
-types and shapes of constants. ``KIND``: operator and attributes. ``OPERATOR``: operator.
+types and shapes of constants. ``KIND``: operator and attributes, and of arithmetic which operands
+are constants. ``OPERATOR``: operator. ``WEIGHT``: operator and content of the largest constant.
 
 An attribute that says what its default says is left out, unless the default differs between
 versions of the operator: then it is filled in. What is an attribute in one version of an operator
@@ -21,12 +22,14 @@ import onnx_ir as ir
 from onnxslim.graph.schema import get_schema
 from onnxslim.report.diff.flow import Const, Vertex, constant_of
 
-FULL, SHAPED, KIND, OPERATOR = range(4)
+FULL, SHAPED, KIND, OPERATOR, WEIGHT = range(5)
 
 COMMUTATIVE = frozenset(
     {"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean", "BitwiseAnd",
      "BitwiseOr", "BitwiseXor"}
 )  # fmt: skip
+
+_ARITHMETIC = COMMUTATIVE | {"Sub", "Div", "Pow", "Where", "Less", "Greater"}
 
 Frozen = Hashable
 
@@ -70,6 +73,26 @@ def parameter(op: str, version: int, slot: int) -> str | None:
 
 
 @lru_cache(maxsize=8192)
+def input_name(op: str, version: int, slot: int) -> str:
+    """What the operator calls an input: ``weight``, ``bias``, ``axes``; else ``input 3``."""
+    schema = next((s for s in _versions(op) if s.since_version <= version), None)
+    if schema is None or slot >= len(schema.inputs):
+        return f"input {slot}"
+    formal = schema.inputs[slot].name
+    if op in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return {"W": "weight", "B": "bias" if op != "Gemm" and op != "MatMul" else "weight",
+                "C": "bias"}.get(formal, formal)  # fmt: skip
+    return formal
+
+
+@lru_cache(maxsize=1024)
+def _counts_outputs(op: str) -> bool:
+    """Whether the number of outputs means something: as many as one likes, or unknown."""
+    versions = _versions(op)
+    return not versions or versions[0].max_output > 100
+
+
+@lru_cache(maxsize=8192)
 def _defaults(op: str, version: int) -> tuple[dict[str, Frozen], frozenset[str]]:
     """Defaults of an operator, and those of them that no version has otherwise."""
     domain, _, op_type = op.rpartition(":")
@@ -110,7 +133,7 @@ def attributes(vertex: Vertex) -> dict[str, Frozen]:
     found = {name: value for name, value in own.items() if name not in stable}
     for name, value in vertex.attributes.items():
         fixed = frozen(value)
-        if name not in stable or own[name] != fixed:
+        if (name not in stable or own[name] != fixed) and not _is_implied(vertex, name, fixed):
             found[name] = fixed
     for slot in range(1, len(vertex.inputs)):
         moved = parameter(vertex.op, vertex.version, slot)
@@ -122,6 +145,32 @@ def attributes(vertex: Vertex) -> dict[str, Frozen]:
         if isinstance(number, int):
             found[name] = (number,)  # ``k`` of TopK: a number once, now a list of one
     return found
+
+
+_ONES, _ZEROS = ("strides", "dilations"), ("pads", "output_padding")
+_WINDOWS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})
+
+
+def _is_implied(vertex: Vertex, name: str, value: Frozen) -> bool:
+    """Whether an attribute says what leaving it out says, although the standard has no default."""
+    if vertex.op == "Reshape" and name == "allowzero" and len(vertex.inputs) > 1:
+        dims = constant_of(vertex.inputs[1])
+        return dims is not None and dims.size <= 64 and bool((dims.array() != 0).all())
+    if vertex.op not in _WINDOWS or not isinstance(value, tuple):
+        return False
+    if name in _ONES:
+        return all(item == 1 for item in value)
+    if name in _ZEROS:
+        return not any(value)
+    return name == "kernel_shape" and vertex.op.startswith("Conv")  # the weight says it
+
+
+def _pattern(vertex: Vertex) -> tuple[bool, ...]:
+    """Which operands of arithmetic are constants."""
+    if vertex.op not in _ARITHMETIC:
+        return ()
+    found = [constant_of(source) is not None for source in vertex.inputs]
+    return tuple(sorted(found) if vertex.op in COMMUTATIVE else found)
 
 
 def _plain(const: Const) -> Any:
@@ -164,6 +213,11 @@ class Labels:
             self._attributes[vertex] = found
         return found
 
+    @staticmethod
+    def counts_outputs(vertex: Vertex) -> bool:
+        """Whether the number of outputs of a node means something."""
+        return _counts_outputs(vertex.op)
+
     def label(self, vertex: Vertex, level: int) -> int:
         """Number of the label of a node; equal for equal labels of one level."""
         key = (vertex, level)
@@ -176,11 +230,16 @@ class Labels:
         if level == OPERATOR:
             return vertex.op
         if level == KIND:
-            return vertex.op, self._named_only(vertex)
+            return vertex.op, self._named_only(vertex), _pattern(vertex)
+        if level == WEIGHT:
+            found = [c for c in map(constant_of, vertex.inputs) if c is not None and c.size >= 16]
+            weight = max(found, key=lambda c: c.size, default=None)
+            return vertex.op, None if weight is None else self.constant(weight)
         constants = [self._constant(vertex, i, level) for i in range(len(vertex.inputs))]
         if vertex.op in COMMUTATIVE:
             constants = sorted((c for c in constants if c is not None), key=repr)
-        key: tuple[Frozen, ...] = (vertex.op, self.attributes(vertex), tuple(constants))
+        count = len(vertex.outputs) if _counts_outputs(vertex.op) else 0
+        key: tuple[Frozen, ...] = (vertex.op, self.attributes(vertex), tuple(constants), count)
         if level == FULL and vertex.bodies:
             bodies = ((name, self.body(flow)) for name, flow in sorted(vertex.bodies.items()))
             key += (tuple(bodies),)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 
-from onnxslim.report.diff.align import align
+from onnxslim.report.diff.align import align, increasing
 from onnxslim.report.diff.flow import Flow, Input, Output, Source, Vertex, constant_of
 from onnxslim.report.diff.hashing import Forward, Uses, backward, forward
-from onnxslim.report.diff.labels import COMMUTATIVE, FULL, KIND, OPERATOR, SHAPED, Labels
+from onnxslim.report.diff.labels import COMMUTATIVE, FULL, KIND, OPERATOR, SHAPED, WEIGHT, Labels
 from onnxslim.report.diff.pairs import Match, Side, canonical_order, outer_tokens, pair_ports
 
 Key = Callable[[Vertex], Hashable]
@@ -80,7 +80,7 @@ class _Matcher:
         for level in (FULL, SHAPED, KIND):
             if not self._step(level):
                 return self.match
-        for level in (FULL, SHAPED, KIND, OPERATOR):
+        for level in (FULL, SHAPED, KIND):
             self._spread(level)
         self._align()
         for level in (FULL, SHAPED, KIND, OPERATOR):
@@ -94,6 +94,8 @@ class _Matcher:
         if level == FULL or self._left() > _FEW:
             self._by_surroundings(level)
             self._unique(level)
+            if level == FULL:
+                self._unique(WEIGHT)
             self._spread(level)
         return self._left() > 0
 
@@ -167,15 +169,26 @@ class _Matcher:
         return [bucket for bucket in found.values() if len(bucket[0]) == len(bucket[1])]
 
     def _unique(self, level: int) -> None:
+        """Pair nodes whose label is the only one of its kind on both sides.
+
+        Unless the label tells the contents of weights, only where that keeps the order.
+        """
         key = self._label(level)
-        for xs, ys in self._group(key):
-            if len(xs) == 1 and (level == FULL or self._has_constant(xs[0])):
-                self.match.pair(xs[0], ys[0])
-                self._propagate([(xs[0], ys[0])], key)
+        found = [(x[0], y[0]) for x, y in self._group(key) if len(x) == 1]
+        if level != FULL:
+            found = [(x, y) for x, y in found if self._has_constant(x)]
+        if level not in (FULL, WEIGHT):
+            places = self.match.a.place, self.match.b.place
+            spots = {(places[0][x], places[1][y]): (x, y) for x, y in found}
+            found = [spots[spot] for spot in increasing(sorted(spots))]
+        for x, y in found:
+            if x not in self.match.pairs and y not in self.match.back:
+                self.match.pair(x, y)
+                self._propagate([(x, y)], key)
 
     @staticmethod
     def _has_constant(vertex: Vertex) -> bool:
-        return any(c is not None and c.is_weight for c in map(constant_of, vertex.inputs))
+        return any(c is not None and c.size >= 16 for c in map(constant_of, vertex.inputs))
 
     def _from_ends(self, level: int) -> None:
         """What reads a common input, and what makes a common output."""

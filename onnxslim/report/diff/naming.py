@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from onnxslim.report.diff.flow import Vertex
-from onnxslim.report.diff.hunks import Region
+from onnxslim.report.diff.flow import Vertex, constant_of
+from onnxslim.report.diff.hunks import AFFINE, LINEAR, Region
+from onnxslim.report.diff.labels import input_name
 
-_AFFINE = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub", "InstanceNormalization"})
-_LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger"})
 _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _NO_EFFECT = frozenset({"Identity", "Dropout"})
+
+_MANY = 9
 
 Name = tuple[str, str]
 """Kind, for programs, and title, for people."""
@@ -29,7 +30,7 @@ def name(region: Region) -> Name:
 def operators(nodes: Iterable[Vertex], most: int = 6) -> str:
     """``Shape, 2 Gather, Concat``: operators in order of their first appearance."""
     counts = Counter(v.op.split(":")[-1] for v in nodes)
-    parts = [f"{n} {op}" if n > 1 else op for op, n in counts.items()]
+    parts = [f"{'many' if n > _MANY else n} {op}" if n > 1 else op for op, n in counts.items()]
     rest = len(parts) - most
     if rest > 1:
         parts = [*parts[:most], f"{rest} other operators"]
@@ -43,9 +44,14 @@ def _ops(nodes: Sequence[Vertex]) -> set[str]:
 def _quantized(region: Region) -> Name | None:
     new, old = _ops(region.added), _ops(region.removed)
     if new and new <= _QDQ and not old:
-        return "quantize", "quantization inserted: " + " and ".join(sorted(new, reverse=True))
+        if region.from_constant and new == {"DequantizeLinear"}:
+            return "quantize", "constants quantized, read through DequantizeLinear"
+        return "quantize", "quantization inserted: " + ", ".join(sorted(new, reverse=True))
     if old and old <= _QDQ and not new:
-        return "dequantize", "quantization removed: " + " and ".join(sorted(old, reverse=True))
+        return "dequantize", "quantization removed: " + ", ".join(sorted(old, reverse=True))
+    if new and new <= _QDQ and not old & _QDQ:
+        what = operators(region.removed)
+        return "quantize", f"{what} absorbed by the quantization inserted after it"
     extra = new & _QDQ or {op for op in new if op.startswith("QLinear") or op.endswith("Integer")}
     if extra and not old & _QDQ:
         return "quantize", f"quantized: {operators(region.removed)} -> {operators(region.added)}"
@@ -54,20 +60,35 @@ def _quantized(region: Region) -> Name | None:
 
 def _folded(region: Region) -> Name | None:
     old = _ops(region.removed)
-    if not old or region.added or not old <= _AFFINE | _NO_EFFECT or not old & _AFFINE:
+    if not old or region.added or not old <= AFFINE | _NO_EFFECT or not old & AFFINE:
         return None
-    into = [v for v in region.touched if v.op in _LINEAR]
-    if not into or len(region.touched) > len(into):
+    touched = region.touched or [i.a for i in region.inputs if i.a not in region.removed]
+    into = [v for v in dict.fromkeys(touched) if v.op in LINEAR]
+    if not into or len(touched) > len(into):
         return None
-    what = operators([v for v in region.removed if v.op in _AFFINE])
+    what = operators([v for v in region.removed if v.op in AFFINE])
     return "fold", f"{what} folded into {operators(into)}"
 
 
-def _ahead(region: Region) -> Name | None:
-    if not region.removed or region.added or not region.to_constant:
+def _merged(region: Region) -> Name | None:
+    """Nothing is added, and what stays says what the removed nodes said."""
+    if not region.removed or region.added or region.to_constant:
         return None
-    if all(v.value is not None for v in region.removed):
+    if region.are_twins:
+        return "duplicate", f"{operators(region.removed)} merged with an equal one"
+    into = [v for v in region.touched if v.flow is region.removed[0].flow]
+    if into and len({v.op for v in into}) == 1 and not _ops(region.removed) <= _NO_EFFECT:
+        return "merge", f"{operators(region.removed)} merged into {into[0].op.split(':')[-1]}"
+    return None
+
+
+def _ahead(region: Region) -> Name | None:
+    if not region.removed or region.added:
+        return None
+    if all(v.value is not None for v in region.removed) and not _ops(region.removed) <= _NO_EFFECT:
         return "constant", f"{operators(region.removed)} stored as constant"
+    if not region.to_constant:
+        return None
     return "constant", f"{operators(region.removed)} computed ahead into a constant"
 
 
@@ -87,8 +108,20 @@ def _inlined(region: Region) -> Name | None:
     return None
 
 
+def _neutral(vertex: Vertex) -> bool:
+    """Adding zeros, multiplying by ones."""
+    unit = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(vertex.op)
+    found = [c for c in map(constant_of, vertex.inputs) if c is not None]
+    if unit is None or len(found) != 1 or not found[0].size:
+        return False
+    return bool((found[0].array() == unit).all())
+
+
 def _one_sided(region: Region) -> Name | None:
     if region.removed and not region.added:
+        rest = [v for v in region.removed if v.op not in _NO_EFFECT]
+        if rest and all(map(_neutral, rest)):
+            return "remove", f"{operators(region.removed)} without effect removed"
         return "remove", f"{operators(region.removed)} removed"
     if region.added and not region.removed:
         return "insert", f"{operators(region.added)} inserted"
@@ -107,7 +140,9 @@ def _resized(region: Region) -> Name | None:
     if region.changed or not region.constants:
         return None
     for change in region.constants:
-        if change.a is None or change.b is None or len(change.a.shape) != len(change.b.shape):
+        if change.a is None or change.b is None or not change.a.is_weight:
+            return None
+        if len(change.a.shape) != len(change.b.shape) or change.a.size == change.b.size:
             return None
     if all(c.a.shape == c.b.shape for c in region.constants if c.a and c.b):
         return None
@@ -128,7 +163,7 @@ def _in_place(region: Region) -> Name:
         word = "reads something else" if kind == "rewire" else "attributes changed"
         return kind, f"{nodes}: {word}"
     if any(c.a is None or c.b is None for c in region.constants):
-        return "constant", f"{nodes}: constant input {_gained(region)}"
+        return "constant", f"{nodes}: {_gained(region)}"
     if any(c.a and c.b and c.a.dtype != c.b.dtype for c in region.constants):
         pairs = {(c.a.dtype, c.b.dtype) for c in region.constants if c.a and c.b}
         return "convert", "constants " + ", ".join(f"{p} -> {q}" for p, q in sorted(pairs))
@@ -138,7 +173,16 @@ def _in_place(region: Region) -> Name:
 
 
 def _gained(region: Region) -> str:
-    return "added" if any(c.a is None for c in region.constants) else "removed"
+    """``bias of zeros removed``."""
+    for change in region.constants:
+        const = change.a or change.b
+        if const is not None and (change.a is None or change.b is None):
+            _, node, slot = change.uses[0]
+            what = input_name(node.op, node.version, slot)
+            if const.size and not const.array().any():
+                what += " of zeros"
+            return f"{what} {'added' if change.a is None else 'removed'}"
+    return "constant changed"
 
 
 _RULES: tuple[Callable[[Region], Name | None], ...] = (
@@ -146,6 +190,7 @@ _RULES: tuple[Callable[[Region], Name | None], ...] = (
     _folded,
     _inlined,
     _ahead,
+    _merged,
     _converted,
     _one_sided,
     _rewritten,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,10 @@ import onnx_ir as ir
 
 from onnxslim.graph.schema import get_schema
 from onnxslim.report.diff.flow import Const, Flow, Input, Output, Source, Vertex, constant_of
-from onnxslim.report.diff.hashing import Uses
-from onnxslim.report.diff.labels import COMMUTATIVE, Labels, parameter
+from onnxslim.report.diff.labels import Labels, parameter
 from onnxslim.report.diff.matching import match
-from onnxslim.report.diff.pairs import Match
+from onnxslim.report.diff.pairs import Match, Side
+from onnxslim.report.diff.slots import aligned, replaced
 from onnxslim.report.diff.weights import describe, is_close, plain
 
 
@@ -83,6 +83,7 @@ class Script:
         constants: Constants that differ at pairs.
         boundaries: Inputs of pairs next to nodes without one.
         joins: Values of which one took the place of the other, made by nodes without a pair.
+        twins: Nodes without a pair that compute what a node with a pair computes.
         ends: Outputs of flows that come from elsewhere: path, name, was, now.
     """
 
@@ -94,6 +95,7 @@ class Script:
     boundaries: list[Boundary] = field(default_factory=list)
     joins: list[tuple[Source, Source]] = field(default_factory=list)
     ends: list[tuple[str, str, str, str]] = field(default_factory=list)
+    twins: set[Vertex] = field(default_factory=set)
 
     def flipped(self) -> Script:
         """The same, from the second model to the first."""
@@ -111,6 +113,7 @@ class Script:
             [Boundary(x.b, x.a, x.slot, x.now, x.was) for x in self.boundaries],
             [(q, p) for p, q in self.joins],
             [(path, name, now, was) for path, name, was, now in self.ends],
+            self.twins,
         )
 
 
@@ -141,11 +144,12 @@ class Writer:
         """Match two flows and write down what differs, bodies included."""
         found = match(a, b, self._labels, outer)
         self.script.matches.append(found)
-        replaced = dict(_replaced(found))
+        replaced = dict(replaced(found))
         for x, y in replaced.items():
             found.pair(x, y)
         self.script.removed += [x for x in a.nodes if x not in found.pairs]
         self.script.added += [y for y in b.nodes if y not in found.back]
+        self.script.twins |= _twins(found.a, found.pairs) | _twins(found.b, found.back)
         for node in a.nodes:
             if (partner := found.pairs.get(node)) is not None:
                 self._pair(node, partner, found)
@@ -161,7 +165,7 @@ class Writer:
             fields.append(Field("operator", x.op, y.op))
         else:
             fields += self._attributes(x, y)
-            if len(x.outputs) != len(y.outputs):
+            if self._labels.counts_outputs(x) and len(x.outputs) != len(y.outputs):
                 fields.append(Field("outputs", len(x.outputs), len(y.outputs)))
         fields += self._inputs(x, y, found)
         for name in [n for n in x.bodies if n in y.bodies]:
@@ -176,9 +180,10 @@ class Writer:
             if first.get(name, ...) == second.get(name, ...):
                 continue
             slots = _parameter_slot(x, name), _parameter_slot(y, name)
-            if None not in slots:
-                continue  # two constants: told as such
-            was, now = (_shown(v, name, slot) for v, slot in zip((x, y), slots, strict=True))
+            held = [slot is not None or name in v.attributes for v, slot in _zip((x, y), slots)]
+            if None not in slots or (held != [True, True] and slots != (None, None)):
+                continue  # told as an input
+            was, now = (_shown(v, name, slot) for v, slot in _zip((x, y), slots))
             yield Field(f"attribute {name}", was, now)
         for name in sorted({*x.bodies} ^ {*y.bodies}):
             yield Field(
@@ -186,19 +191,19 @@ class Writer:
             )
 
     def _inputs(self, x: Vertex, y: Vertex, found: Match) -> Iterator[Field]:
-        for slot, p, q in _aligned(x, y, found, self._labels):
+        for slot, p, q in aligned(x, y, found, self._labels):
             if self._same(p, q, found) or self._is_attribute(x, y, slot, p, q):
                 continue
             c, d = constant_of(p), constant_of(q)
             if c is not None and d is not None:
                 self._constant(c, d, (x, y, slot))
-            elif _is_free(p, found.a.flow, found.pairs) or _is_free(q, found.b.flow, found.back):
-                self.script.boundaries.append(Boundary(x, y, slot, p, q))
-                self.script.joins.append((p, q))
             elif p is None and d is not None:
                 self._constant(None, d, (x, y, slot))
             elif q is None and c is not None:
                 self._constant(c, None, (x, y, slot))
+            elif _is_free(p, found.a.flow, found.pairs) or _is_free(q, found.b.flow, found.back):
+                self.script.boundaries.append(Boundary(x, y, slot, p, q))
+                self.script.joins.append((p, q))
             else:
                 yield Field(f"input {slot}", shown_source(p), shown_source(q))
 
@@ -246,6 +251,16 @@ class Writer:
         self.script.ends.append((a.path, a.output_names[i], shown_source(p), shown_source(q)))
 
 
+def _twins(side: Side, taken: dict[Vertex, Vertex]) -> set[Vertex]:
+    """Nodes without a pair that compute the same as one with a pair."""
+    kept = {side.before[v] for v in side.flow.nodes if v in taken}
+    return {v for v in side.flow.nodes if v not in taken and side.before[v] in kept}
+
+
+def _zip(nodes: Sequence[Vertex], slots: Sequence[int | None]) -> Any:
+    return zip(nodes, slots, strict=True)
+
+
 def _is_free(source: Source, flow: Flow, taken: dict[Vertex, Vertex]) -> bool:
     """Whether a value is made by a node without a pair."""
     return isinstance(source, Output) and source.node.flow is flow and source.node not in taken
@@ -260,15 +275,21 @@ def shown_source(source: Source) -> str:
     if source is None:
         return "nothing"
     if source.size <= 8:
-        return f"constant {plain(source)}"
+        return f"constant {_rounded(plain(source))}"
     return f"constant {source.dtype}{list(source.shape)}"
 
 
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
 def _parameter_slot(vertex: Vertex, name: str) -> int | None:
-    """Index of the constant input that stands for attribute ``name``."""
+    """Index of the input that stands for attribute ``name``."""
     for slot in range(1, len(vertex.inputs)):
-        if parameter(vertex.op, vertex.version, slot) == name:
-            return slot if constant_of(vertex.inputs[slot]) is not None else None
+        if parameter(vertex.op, vertex.version, slot) == name and vertex.inputs[slot] is not None:
+            return slot
     return None
 
 
@@ -298,87 +319,3 @@ def _jsonable(value: Any) -> Any:
         const = Const("", value)
         return plain(const) if const.size <= 8 else {k: v for k, v in describe(const).items() if v}
     return str(value)
-
-
-def _aligned(
-    x: Vertex, y: Vertex, found: Match, labels: Labels
-) -> Iterator[tuple[int, Source, Source]]:
-    """Inputs of a pair side by side; of operators that commute, in the order that fits best."""
-    first, second = list(x.inputs), list(y.inputs)
-    if x.op in COMMUTATIVE and y.op == x.op:
-        rest: list[tuple[int, Source]] = []
-        for slot, p in enumerate(first):
-            q = next((q for q in second if _equal(p, q, found, labels)), None)
-            if q is None:
-                rest.append((slot, p))
-            else:
-                second.remove(q)
-                yield slot, p, q
-        yield from _rest(rest, second)
-        return
-    size = max(len(first), len(second))
-    first += [None] * (size - len(first))
-    second += [None] * (size - len(second))
-    yield from ((i, p, q) for i, (p, q) in enumerate(zip(first, second, strict=True)))
-
-
-def _rest(
-    rest: list[tuple[int, Source]], second: list[Source]
-) -> Iterator[tuple[int, Source, Source]]:
-    """Constants with constants, values with values, then whatever is left."""
-    for kind in (True, False):
-        for item in [r for r in rest if (constant_of(r[1]) is not None) == kind]:
-            q = next((q for q in second if (constant_of(q) is not None) == kind), None)
-            if q is not None:
-                second.remove(q)
-                rest.remove(item)
-                yield item[0], item[1], q
-    size = max(len(rest), len(second))
-    slots = [s for s, _ in rest] + [len(rest) + i for i in range(size - len(rest))]
-    lefts = [p for _, p in rest] + [None] * (size - len(rest))
-    rights = second + [None] * (size - len(second))
-    yield from zip(slots, lefts, rights, strict=True)
-
-
-def _equal(p: Source, q: Source, found: Match, labels: Labels) -> bool:
-    c, d = constant_of(p), constant_of(q)
-    if c is not None and d is not None:
-        return labels.constant(c) == labels.constant(d)
-    return c is d and found.correspond(p, q)
-
-
-def _replaced(found: Match) -> Iterator[tuple[Vertex, Vertex]]:
-    """Nodes without a pair that read the same and are read by the same: another operator."""
-    options: dict[tuple[str, ...], list[Vertex]] = {}
-    for y in found.b.flow.nodes:
-        if y not in found.back:
-            options.setdefault(_readers(y, found.b.uses, lambda v: v), []).append(y)
-    taken: set[Vertex] = set()
-    for x in found.a.flow.nodes:
-        if x in found.pairs:
-            continue
-        for y in options.get(_readers(x, found.a.uses, found.pairs.get, found.outputs), ()):
-            if y not in taken and _same_data(x, y, found):
-                taken.add(y)
-                yield x, y
-                break
-
-
-def _readers(vertex: Vertex, uses: Uses, to_b: Any, ends: Any = None) -> tuple[str, ...]:
-    """Who reads a node, in terms of the second flow."""
-    found: list[Any] = []
-    for slot, reader, index in uses.readers[vertex]:
-        other = to_b(reader)
-        found.append((slot, None if other is None else other.index, index))
-    for slot, index in uses.ends.get(vertex, ()):
-        found.append((slot, "end", index if ends is None else ends.get(index)))
-    return tuple(sorted(map(repr, found)))
-
-
-def _same_data(x: Vertex, y: Vertex, found: Match) -> bool:
-    """Whether both read the same values, constants aside."""
-    first = [s for s in x.inputs if constant_of(s) is None]
-    second = [s for s in y.inputs if constant_of(s) is None]
-    if len(first) != len(second):
-        return False
-    return all(found.correspond(p, q) for p, q in zip(first, second, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxslim.report.diff.delta import Delta, Hunk
 
-_NAMES = 4
+_NAMES, _OPERATORS = 6, 8
 _AXES = {
     "Conv": ("filters", "input channels"),
     "ConvTranspose": ("input channels", "filters"),
@@ -39,8 +41,8 @@ class Group:
 
     @property
     def heading(self) -> str:
-        """``17 x Identity removed``."""
-        return f"{self.count} x {self.title}" if self.count > 1 else self.title
+        """``17x: Identity removed``."""
+        return f"{self.count}x: {self.title}" if self.count > 1 else self.title
 
 
 def groups(delta: Delta) -> list[Group]:
@@ -78,58 +80,67 @@ def total(delta: Delta) -> str:
     """One line of counts."""
     counts, nodes = delta.counts, delta.nodes
     weights = sum(len(delta.initializers[k]) for k in delta.initializers)
-    parts = [f"{len(nodes[k])} {k}" for k in ("removed", "added", "changed") if nodes[k]]
+    numbers = [f"{len(nodes[k])} {k}" for k in ("removed", "added", "changed") if nodes[k]]
     if weights:
-        parts.append(f"{weights} constant{'s' * (weights != 1)} differ{'s' * (weights == 1)}")
+        numbers.append(f"{weights} constant{'s' * (weights != 1)} differ{'s' * (weights == 1)}")
+    parts = [", ".join(numbers)] if numbers else []
+    net = Counter(e["op"] for e in nodes["added"])
+    net.subtract(e["op"] for e in nodes["removed"])
+    top = sorted(((n, op) for op, n in net.items() if n), key=lambda x: (-abs(x[0]), x[1]))
+    told = ", ".join(f"{n:+d} {op}" for n, op in top[:_OPERATORS])
+    if told:
+        parts.append(told + (" ..." if len(top) > _OPERATORS else ""))
     same = f"{counts['unchanged']} of {counts['a']} nodes unchanged ({counts['b']} after)"
-    return "; ".join([", ".join(parts), same] if parts else [same])
+    return "; ".join([*parts, same])
 
 
 def _hunk(delta: Delta, hunk: Hunk) -> Iterator[str]:
+    by_node: dict[str, list[str]] = {}
     for index in hunk.changed:
-        yield from _changed(delta.nodes["changed"][index])
-    yield from _constants(delta, hunk)
-    removed = [delta.nodes["removed"][i] for i in hunk.removed]
-    added = [delta.nodes["added"][i] for i in hunk.added]
-    if removed:
-        yield f"- {_names(removed)}"
-    if added:
-        yield f"+ {_names(added)}"
+        entry = delta.nodes["changed"][index]
+        by_node.setdefault(f"{entry['name']} ({entry['op']})", []).extend(_changed(entry))
+    for place in hunk.initializers:
+        key, _, number = place.partition(":")
+        entry = delta.initializers[key][int(number)]
+        uses = entry["uses"]
+        others = len(dict.fromkeys(u["node"] for u in uses)) - 1
+        more = f" and {others} more" if others else ""
+        node = f"{uses[0]['node']} ({uses[0]['op']}){more}"
+        by_node.setdefault(node, []).append(f"{uses[0]['role']} {_constant(key, entry)}")
+    for item in hunk.inputs:
+        node = f"{item['node']} ({item['op']})"
+        by_node.setdefault(node, []).append(f"{item['role']} {item['was']} -> {item['is']}")
+    for node, told in by_node.items():
+        yield f"~ {node}: {'; '.join(told)}"
+    for sign, entries, places in (
+        ("-", delta.nodes["removed"], hunk.removed),
+        ("+", delta.nodes["added"], hunk.added),
+    ):
+        if places:
+            yield f"{sign} {_names([entries[i]['name'] for i in places])}"
 
 
-def _names(entries: Sequence[Entry]) -> str:
-    shown = ", ".join(e["name"] for e in entries[:_NAMES])
-    rest = len(entries) - _NAMES
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def _names(names: Sequence[str]) -> str:
+    """Some names, a long beginning that they share only once."""
+    shown, rest = list(names[:_NAMES]), len(names) - _NAMES
+    start = os.path.commonprefix(shown)
+    start = start[: start.rfind("/") + 1] if len(shown) > 1 else ""
+    told = ", ".join(name.removeprefix(start) for name in shown)
+    if rest > 0:
+        told += f" and {rest} more"
+    return f"{start}{{{told}}}" if start else told
 
 
 def _changed(entry: Entry) -> Iterator[str]:
     was, now = entry["was"], entry["is"]
-    keys = [k for k in now if k != "name"]
-    told = "; ".join(f"{k} {_show(was[k])} -> {_show(now[k])}" for k in keys)
-    yield f"~ {entry['name']} ({entry['op']}): {told}"
-
-
-def _constants(delta: Delta, hunk: Hunk) -> Iterator[str]:
-    """One line per node with all of its constants."""
-    by_node: dict[str, list[str]] = {}
-    for place in hunk.initializers:
-        key, _, index = place.partition(":")
-        entry = delta.initializers[key][int(index)]
-        uses = entry["uses"]
-        more = f" and {len(uses) - 1} more" if len(uses) > 1 else ""
-        node = f"{uses[0]['node']}{more} ({uses[0]['op']})"
-        by_node.setdefault(node, []).append(_constant(key, entry))
-    for node, told in by_node.items():
-        yield f"~ {node}: {'; '.join(told)}"
+    for key in (k for k in now if k != "name"):
+        yield f"{key.removeprefix('attribute ')} {_show(was[key])} -> {_show(now[key])}"
 
 
 def _constant(key: str, entry: Entry) -> str:
-    slot = entry["uses"][0]["input"]
     if key != "changed":
-        tensor = entry["is" if key == "added" else "was"]
-        return f"input {slot} {key}: {_tensor(tensor)}"
-    return f"input {slot} {_difference(entry)}"
+        return f"{key}: {_tensor(entry['is' if key == 'added' else 'was'])}"
+    return _difference(entry)
 
 
 def _difference(entry: Entry) -> str:
@@ -142,7 +153,9 @@ def _difference(entry: Entry) -> str:
     parts = []
     if was["dtype"] != now["dtype"]:
         parts.append(f"{was['dtype']} -> {now['dtype']}")
-    if "elements" in entry:
+    if entry.get("differing") == 0:
+        parts.append("same values")
+    elif "elements" in entry:
         share = f"{entry['differing']} of {entry['elements']} elements"
         parts.append("all elements" if entry["differing"] == entry["elements"] else share)
         parts.append(f"max |d| {_number(entry['max_abs'])}")
@@ -177,7 +190,10 @@ def _resized(entry: Entry) -> str:
 
 
 def _tensor(entry: Entry) -> str:
-    return f"{entry['dtype']}[{_dims(entry['shape'])}]"
+    if "value" in entry:
+        return _show(entry["value"])
+    fill = f" of {_show(entry['fill'])}" if "fill" in entry else ""
+    return f"{entry['dtype']}[{_dims(entry['shape'])}]{fill}"
 
 
 def _dims(shape: Sequence[Any]) -> str:

@@ -25,6 +25,10 @@ def describe(const: Const) -> dict[str, Any]:
     }
     if const.size <= _SHOWN:
         found["value"] = plain(const)
+    elif const.tensor.dtype != ir.DataType.STRING and const.size <= _LARGEST:
+        flat = const.array().reshape(-1)
+        if flat[0] == flat[-1] and bool((flat == flat[0]).all()):
+            found["fill"] = _jsonable(flat[0].item())
     return found
 
 
