@@ -141,6 +141,20 @@ class Stages:
                 return value.const_value.numpy()
         return self._store.get(name, batch)
 
+    def adjust(
+        self, name: str, factor: np.ndarray[Any, Any], shift: np.ndarray[Any, Any], axis: int
+    ) -> None:
+        """Turn a fetched value into ``factor * value + shift`` per index of an axis, as the node
+        that gives it does by now.
+        """
+        arrays = [np.asarray(self._store.get(name, batch)) for batch in range(self.batches)]
+        self._store.drop(name)
+        for array in arrays:
+            shape = [1] * array.ndim
+            shape[axis] = -1
+            new = array * factor.reshape(shape) + shift.reshape(shape)
+            self._store.add(name, new.astype(array.dtype))
+
     def release(self, name: str) -> None:
         """Say that a value is not asked for once more."""
         self._wanted[name] = self._wanted.get(name, 0) - 1
