@@ -124,6 +124,15 @@ def _write_bias(layer: Layer, stem: str, bias: Array, ctx: PassContext) -> None:
         ctx.set_attributes(node, {"beta": 1.0})
 
 
+def summand(add: ir.Node, product: ir.Value) -> Array:
+    """The number or numbers (M,) that an Add adds to the product."""
+    array = constant(add.inputs[0 if add.inputs[1] is product else 1])
+    assert array is not None
+    flat = array.astype(np.float64).reshape(-1)
+    size = product.shape[-1] if product.shape is not None else flat.size
+    return np.asarray(np.broadcast_to(flat, (size if isinstance(size, int) else flat.size,)))
+
+
 def _write_summand(layer: Layer, target: Target, bias: Array, ctx: PassContext) -> None:
     """A MatMul has no bias: into the Add behind it, else into a new one."""
     if not bias.any():
@@ -132,13 +141,12 @@ def _write_summand(layer: Layer, target: Target, bias: Array, ctx: PassContext) 
     assert graph is not None and not isinstance(graph, ir.Function)
     if target.adds is not None:
         index = 0 if target.adds.inputs[1] is node.outputs[0] else 1
-        summand = target.adds.inputs[index]
-        assert summand is not None
-        array = constant(summand)
+        value, array = target.adds.inputs[index], constant(target.adds.inputs[index])
+        assert value is not None
         assert array is not None
         shape = array.shape if array.size == bias.size else bias.shape
         total = (array.astype(np.float64) + bias.reshape(shape)).astype(bias.dtype)
-        ctx.set_input(target.adds, index, ctx.constant(graph, summand.name, total))
+        ctx.set_input(target.adds, index, ctx.constant(graph, value.name, total))
         return
     product = ir.node("MatMul", list(node.inputs), dict(node.attributes))
     add = ir.node("Add", [product.outputs[0], ctx.constant(graph, f"{node.name}_bias", bias)])

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import edit
 from onnxslim.passes._channels import Channels, depth_of
-from onnxslim.passes._jobs import Job, write
+from onnxslim.passes._jobs import Job, summand, write
 from onnxslim.passes._layers import OPS, Layer, read_layer
 from onnxslim.passes._linear import constant, narrow
 from onnxslim.passes._repair import needs
@@ -63,11 +63,11 @@ class MatchMoments(Pass):
             for node in model.graph
             if edit.is_op(node, *OPS, *_NORMS)
             and edit.is_constant(_source(node.inputs[1] if len(node.inputs) > 1 else None))
-            and node.outputs[0].name in known
+            and _point(node, ctx).name in known
         ]
         depth = depth_of(model, frozenset(found))
         found.sort(key=lambda node: depth[node])
-        names = [str(node.outputs[0].name) for node in found]
+        names = [str(_point(node, ctx).name) for node in found]
         done = 0
         with (
             Stages(model, ctx.worker, calibration, names) as own,
@@ -119,9 +119,21 @@ def _apply(node: ir.Node, factor: Array, shift: Array, ctx: PassContext) -> str 
         return "its weight is shared"
     scale = factor.reshape(layer.groups, -1)
     matrix = layer.matrix(layer.weight) * scale[:, :, None]
-    bias = layer.bias.reshape(layer.groups, -1) * scale + shift.reshape(layer.groups, -1)
     target = find_target(layer, lambda value: False, ctx.opset)
+    bias = layer.bias.reshape(layer.groups, -1) * scale + shift.reshape(layer.groups, -1)
+    if target.adds is not None:  # its number counts, too: w x + b is what is scaled
+        held = summand(target.adds, node.outputs[0])
+        bias = bias + (factor - 1).reshape(scale.shape) * held.reshape(scale.shape)
     return write(Job([layer], 0, [target]), matrix, bias, ctx)
+
+
+def _point(node: ir.Node, ctx: PassContext) -> ir.Value:
+    """What is measured: the node's output, or that of the Add that holds a MatMul's bias."""
+    layer = read_layer(node) if node.op_type == "MatMul" else None
+    if not isinstance(layer, Layer):
+        return node.outputs[0]
+    target = find_target(layer, lambda value: False, ctx.opset)
+    return node.outputs[0] if target.adds is None else target.adds.outputs[0]
 
 
 def layer_weight(layer: Layer) -> ir.Value:
