@@ -89,7 +89,49 @@ def test_a_longer_chain() -> None:
     model = net(body, p=(4, 1, 1), q=(4, 1, 1), r=F(2), s=F(0.25))
     assert_pass(PASS, model, ["b = Add(x, p_s1)", "y = Mul(b, r_s1)"])
     body = "a = Mul(x, p)  b = Mul(a, q)  d = Neg(b)  y = Div(d, r)"
-    assert_pass(PASS, net(body, p=F(2), q=F(3), r=F(4)), ["y = Mul(x, p_s3)"])
+    assert_pass(PASS, net(body, p=F(2), q=F(3), r=F(4)), ["y = Mul(x, p_s1)"])
+
+
+def test_a_long_chain_is_one_rewrite_with_one_new_constant() -> None:
+    body = "v0 = Add(x, p)" + "".join(
+        f"  v{i} = {'Neg' if i % 3 == 1 else 'Sub'}(v{i - 1}{'' if i % 3 == 1 else ', q'})"
+        for i in range(1, 41)
+    )
+    model = from_proto(net(f"{body}  y = Identity(v40)", p=F(100), q=F(0.25)))
+    assert PASS(model).modified
+    assert [n.op_type for n in model.graph] == ["Add", "Identity"]
+    assert list(model.graph.initializers) == ["p", "q", "p_s1"]
+    assert_pass(PASS, net(f"{body}  y = Identity(v40)", p=F(100), q=F(0.25)), [
+        "v40 = Add(x, p_s1)", "y = Identity(v40)"
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        ("b = Add(a, q)  d = Add(b, q)  y = Add(d, q)  z = Exp(b)",
+         ["b = Add(x, p_s1)", "y = Add(b, q_s1)", "z = Exp(b)"]),
+        ("b = Add(a, q)  d = Sub(b, r)  y = Exp(d)",
+         ["b = Add(x, p_s1)", "d = Sub(b, r)", "y = Exp(d)"]),
+        ("b = Add(a, q)  d = Mul(b, q)  y = Mul(d, q)",
+         ["b = Add(x, p_s1)", "y = Mul(b, q_s1)"]),
+        ("b = Add(a, q)  d = Add(b, b)  y = Add(d, q)",
+         ["b = Add(x, p_s1)", "d = Add(b, b)", "y = Add(d, q)"]),
+        ("b = Add(a, q)  d = Neg(b)  y = Div(d, q)",
+         ["d = Sub(p_s1, x)", "y = Div(d, q)"]),
+    ],
+)  # fmt: skip
+def test_a_chain_ends_where_it_must(body: str, lines: list[str]) -> None:
+    assert_pass(PASS, net(f"a = Add(x, p)  {body}", p=F(5), q=F(2), r=F(6.9)), lines)
+
+
+def test_a_chain_does_not_enter_a_subgraph() -> None:
+    body = (
+        "a = Add(x, p)  b = Add(a, q)  y = If(c) <then_branch = t () => (float[2,4,8,8] r) "
+        "{ r = Add(b, q) }, else_branch = e () => (float[2,4,8,8] s) { s = Exp(x) }>"
+    )
+    lines = ["b = Add(x, p_s1)", "y = If(c) else_branch={s = Exp(x)} then_branch={r = Add(b, q)}"]
+    assert_pass(PASS, net(body, p=F(2), q=F(3)), lines)
 
 
 @pytest.mark.parametrize(
