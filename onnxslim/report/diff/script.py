@@ -144,8 +144,7 @@ class Writer:
         """Match two flows and write down what differs, bodies included."""
         found = match(a, b, self._labels, outer)
         self.script.matches.append(found)
-        replaced = dict(replaced(found))
-        for x, y in replaced.items():
+        for x, y in list(replaced(found)):
             found.pair(x, y)
         self.script.removed += [x for x in a.nodes if x not in found.pairs]
         self.script.added += [y for y in b.nodes if y not in found.back]
