@@ -226,12 +226,12 @@ class Emitter:
         ONNX Runtime (from 1.21) quantizes a float Conv, ConvTranspose or Gemm between a scalar
         DequantizeLinear and a QuantizeLinear by itself, per tensor; not behind one per axis.
         """
-        node, edge = self.nodes[layer.key], self.plan.edges.get(layer.data)
+        node, edge = self.nodes[layer.guarded], self.plan.edges.get(layer.guard)
         if edge is None or edge.axis_size is None or edge.tensor not in self.scales:
             return
         dequantized = node.inputs[0]
         before = None if dequantized is None else dequantized.producer()
-        if before is None or before.op_type != "DequantizeLinear":
+        if before is None or before.op_type != "DequantizeLinear" or before.attributes:
             return
         scale, size = self.scales[edge.tensor], edge.axis_size
         parameters = self._parameters(

@@ -52,7 +52,9 @@ class Layer:
         bias_key: Key of the Add that adds it; empty when the layer does itself.
         integer_bias: The bias becomes int32.
         result: Name of the tensor after its bias and the activation that it absorbs.
-        guard: It stays float between integers: the runtime is kept from quantizing it.
+        guard: It stays float between integers, and the runtime has to be kept from quantizing it:
+            name of the quantized tensor that it, or a chain of movements before it, reads.
+        guarded: Key of the node that reads that tensor.
     """
 
     key: str
@@ -67,7 +69,8 @@ class Layer:
     bias_key: str = ""
     integer_bias: bool = False
     result: str = ""
-    guard: bool = False
+    guard: str = ""
+    guarded: str = ""
 
 
 @dataclass(frozen=True)

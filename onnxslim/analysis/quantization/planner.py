@@ -25,6 +25,8 @@ from onnxslim.analysis.quantization.targets import Target
 from onnxslim.analysis.quantization.worth import Worth
 from onnxslim.graph import edit
 
+_MOVED_PAST = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
+
 Choice = Callable[[ir.Node], str]
 """Says of a layer ``""`` (as planned), ``"include"`` or ``"exclude"``."""
 
@@ -122,7 +124,8 @@ class _Planner:
 
     def _layer(self, found: Found, edges: Mapping[str, Edge]) -> Layer:
         if found.refusal:
-            return replace(_refused(found, found.refusal), guard=self._guarded(found, edges))
+            tensor, reader = self._guarded(found, edges)
+            return replace(_refused(found, found.refusal), guard=tensor, guarded=reader)
         return Layer(
             key=found.key,
             name=recognize.describe(found),
@@ -137,19 +140,27 @@ class _Planner:
             result="" if found.result is None else found.result.name or "",
         )
 
-    def _guarded(self, found: Found, edges: Mapping[str, Edge]) -> bool:
-        """Whether ONNX Runtime would quantize this float layer: it reads and feeds integers."""
+    def _guarded(self, found: Found, edges: Mapping[str, Edge]) -> tuple[str, str]:
+        """The integers that this float layer reads, and who reads them, if it feeds integers too.
+
+        ONNX Runtime would quantize it then; it also moves a DequantizeLinear past movements.
+        """
         if not self.target.guard or found.node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
-            return False
-        edge = edges.get(found.data.name or "")
-        if edge is None or edge.readers is not None:
-            return False
+            return "", ""
         value = found.node.outputs[0]
         while (after := edit.sole_consumer(value)) is not None and edit.is_op(
             after, "Relu", "Clip"
         ):
             value = after.outputs[0]
-        return value.name in edges or found.node.outputs[0].name in edges
+        if value.name not in edges and found.node.outputs[0].name not in edges:
+            return "", ""
+        reader, data = found.node, found.data
+        while (edge := edges.get(data.name or "")) is None or edge.readers is not None:
+            before = data.producer()
+            if before is None or not edit.is_op(before, *_MOVED_PAST) or before.inputs[0] is None:
+                return "", ""
+            reader, data = before, before.inputs[0]
+        return edge.tensor, reader.outputs[0].name or ""
 
 
 def _refused(found: Found, reason: str) -> Layer:

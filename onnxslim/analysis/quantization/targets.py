@@ -36,6 +36,8 @@ class Costs:
         conversion: Quantizing or dequantizing an element beside an operator that is float anyway
             (the blocked layout of a float convolution would have to be left there as well).
         layout: What it takes more between two layers.
+        pooled: Quantizing an element behind a float MaxPool: ONNX Runtime moves the MaxPool behind
+            the QuantizeLinear, where it runs on integers in a layout without a fast kernel.
     """
 
     float_mac: float = 0.0155
@@ -46,11 +48,12 @@ class Costs:
     position: float = 13.0
     depthwise: tuple[float, float] = (0.2, 0.25)
     tap: tuple[float, float] = (0.027, 0.042)
-    float_weight: float = 0.2
-    integer_weight: float = 0.06
-    node: float = 1500.0
+    float_weight: float = 0.11
+    integer_weight: float = 0.056
+    node: float = 2000.0
     conversion: float = 0.2
     layout: float = 0.65
+    pooled: float = 90.0
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,8 @@ class Worth:
             add(maker, out, capacity=price)
             for reader in (*readers, *([_FLOAT] if others else [])):
                 add(out, reader, capacity=math.inf)
+        if edit.is_op(value.producer(), "MaxPool"):
+            price += self.costs.pooled * (self.elements(value) or 0)
         into = ("quantize", value)
         for reader in readers:
             add(reader, into, capacity=math.inf)
