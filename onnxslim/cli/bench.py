@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnxslim.cli import common
+from onnxslim.cli import common, reports
 from onnxslim.cli.console import note, plain, print_json, print_table, progress, size_text
 from onnxslim.errors import UsageError
 
@@ -42,6 +42,7 @@ def command(
         Path | None,
         typer.Option("--table", metavar="FILE", help="Write latencies of the layers by width."),
     ] = None,
+    report_to: common.Report = None,
     provider: common.Provider = "cpu",
     data: common.Data = None,
     seed: common.Seed = 0,
@@ -58,6 +59,7 @@ def command(
     from onnxslim import api
 
     common.set_up_logging(verbose)
+    reports.check(report_to, *models)
     if table is not None and len(models) > 1:
         raise UsageError(f"--table measures one model, {len(models)} were given")
     options = common.run_options(
@@ -76,6 +78,7 @@ def command(
                 allow_external_dir=allow_external_dir,
             )  # fmt: skip
             measured.save(table)
+    reports.write(report_to, report, models[0], quiet=quiet, allow_external_dir=allow_external_dir)
     if table is not None:
         note(f"{table}: {len(measured.layers)} layers at up to 25 widths each", quiet)
     if json:

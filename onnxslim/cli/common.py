@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,6 +66,10 @@ Mean = Annotated[
 ]
 Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Divides each channel.")]
 Layout = Annotated[str | None, typer.Option("--layout", help="nchw or nhwc.")]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.html", help="Also write a page with everything found."),
+]
 ExternalDir = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onnxslim.cli import common
+from onnxslim.cli import common, reports
 from onnxslim.errors import OnnxSlimError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Format(enum.StrEnum):
     text = "text"
     json = "json"
     markdown = "markdown"
+    html = "html"
 
 
 class FailOn(enum.StrEnum):
@@ -74,6 +75,7 @@ def command(
     git_driver: Annotated[
         bool, typer.Option("--git-driver", hidden=True, help="As git calls a diff driver.")
     ] = False,
+    report: common.Report = None,
     allow_external_dir: common.ExternalDir = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
@@ -90,6 +92,7 @@ def command(
         return _as_driver([str(p) for p in given])
     if len(given) != _SIDES:
         raise UsageError(f"{len(given)} models given: expected two, onnxslim diff A.onnx B.onnx")
+    reports.check(report, *given)
     from onnxslim.api.diffing import diff
 
     gc.disable()  # many small objects that live until the end
@@ -103,7 +106,10 @@ def command(
         )
     finally:
         gc.enable()
-    if not quiet or output is not None:
+    reports.write(report, delta, *given, quiet=quiet, allow_external_dir=allow_external_dir)
+    if format_ is Format.html and not json:
+        _write(reports.text(delta, *given, allow_external_dir=allow_external_dir), output)
+    elif not quiet or output is not None:
         _write(render(delta, Format.json if json else format_, most), output)
     return 1 if delta.has(fail_on.value) else 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onnxslim.cli import common
+from onnxslim.cli import common, reports
 from onnxslim.cli.console import count_text, note, plain, print_json, print_table, size_text
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def command(
     no_sparsity: Annotated[
         bool, typer.Option("--no-sparsity", help="Do not read the weights.")
     ] = False,
+    report: common.Report = None,
     input_shape: common.InputShape = None,
     dim: common.Dim = None,
     allow_external_dir: common.ExternalDir = None,
@@ -47,11 +48,13 @@ def command(
     from onnxslim import api
 
     common.set_up_logging(verbose)
+    reports.check(report, model)
     found = api.inspect(
         model, sort=sort, only=only or (), top=top, sparsity=not no_sparsity,
-        costly=not (every or json or csv or only), allow_external_dir=allow_external_dir,
+        costly=not (every or json or csv or only or report), allow_external_dir=allow_external_dir,
         options=common.run_options(input_shape=input_shape, dim=dim),
     )  # fmt: skip
+    reports.write(report, found, model, quiet=quiet, allow_external_dir=allow_external_dir)
     if json:
         print_json(found.to_json())
     elif csv:

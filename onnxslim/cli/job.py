@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnxslim.cli import reports
 from onnxslim.cli.console import count_text, note, print_json, print_table, progress, size_text
 from onnxslim.errors import VerificationError, WorkerError
 
@@ -40,10 +41,12 @@ class Job:
     verify: bool = True
     json: bool = False
     quiet: bool = False
+    report: Path | None = None
 
 
 def execute(job: Job) -> int:
     """Run a job and print its result; returns the exit code."""
+    reports.check(job.report, job.model, job.output)
     with ExitStack() as stack:
         spawned = _spawn(stack) if job.verify else None
         from onnxslim import api
@@ -63,14 +66,22 @@ def execute(job: Job) -> int:
             )  # fmt: skip
         except VerificationError as error:
             failed = getattr(error, "result", None)
+            _report(job, failed)
             if job.json and failed is not None:
                 print_json(failed.to_json())
             raise
+    _report(job, result)
     if job.json:
         print_json(result.to_json())
     elif not job.quiet:
         show(result)
     return 0
+
+
+def _report(job: Job, result: Result | None) -> None:
+    after = None if result is None else result.model
+    more = job.allow_external_dir
+    reports.write(job.report, result, job.model, after, quiet=job.quiet, allow_external_dir=more)
 
 
 def _spawn(stack: ExitStack) -> Spawned | None:

@@ -43,6 +43,7 @@ def command(
         list[str] | None,
         typer.Option("--rename-dims", metavar="OLD=NEW", help="Rename a dynamic dimension."),
     ] = None,
+    report: common.Report = None,
     provider: common.Provider = "cpu",
     data: common.Data = None,
     samples: common.Samples = None,
@@ -85,7 +86,7 @@ def command(
             model, output, recipe, passes=tuple(add or ()), skip=tuple(skip or ()),
             save_recipe=save_recipe, edits=edits, options=options,
             allow_external_dir=allow_external_dir, force=force, verify=not no_verify, json=json,
-            quiet=quiet,
+            quiet=quiet, report=report,
         )
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onnxslim.cli import common
+from onnxslim.cli import common, reports
 from onnxslim.cli.console import note, plain, print_json, print_table, progress
 from onnxslim.errors import TargetError, UsageError, VerificationError
 
@@ -109,6 +109,7 @@ def command(
         Path | None,
         typer.Option("--graph", metavar="FILE", help="Draw the groups: .dot, .gv or .svg."),
     ] = None,
+    report: common.Report = None,
     provider: common.Provider = "cpu",
     data: common.Data = None,
     samples: common.Samples = None,
@@ -155,7 +156,7 @@ def command(
     if sensitivity:
         return _sensitivity(model, options, json=json, quiet=quiet)
     return execute(
-        model, output, graph, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
+        model, output, graph, report, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
         dry_run=dry_run, verify=not no_verify, force=force, options=options,
         allow_external_dir=allow_external_dir, **wishes,
     )  # fmt: skip
@@ -188,9 +189,17 @@ def _round_to(text: str) -> int | None:
 
 
 def execute(
-    model: Path, output: Path | None, graph: Path | None, *, json: bool, quiet: bool, **asked: Any
+    model: Path,
+    output: Path | None,
+    graph: Path | None,
+    report: Path | None = None,
+    *,
+    json: bool,
+    quiet: bool,
+    **asked: Any,
 ) -> int:
     """Prune and print; returns the exit code."""
+    reports.check(report, model, output)
     from onnxslim.api.pruning import prune
 
     with ExitStack() as stack:
@@ -201,9 +210,11 @@ def execute(
             )
         except (TargetError, VerificationError) as error:
             failed = getattr(error, "result", None)
+            reports.write(report, failed, model, quiet=quiet)
             if json and failed is not None:
                 print_json(failed.to_json())
             raise
+    reports.write(report, result, model, result.model, quiet=quiet)
     if graph is not None and result.decision is not None:
         from onnxslim.report.groups import draw
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onnxslim.cli import common
+from onnxslim.cli import common, reports
 from onnxslim.cli.console import note, print_json, print_table, progress, size_text
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def command(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep what was observed for the next run.")
     ] = True,
+    report: common.Report = None,
     provider: common.Provider = "cpu",
     data: common.Data = None,
     samples: common.Samples = None,
@@ -96,6 +97,7 @@ def command(
     common.set_up_logging(verbose)
     if output is None and not dry_run:
         raise UsageError("no -o OUT: expected the file to write (or --dry-run)")
+    reports.check(report, model, output)
     options = common.run_options(
         provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
         input_shape=input_shape, dim=dim, input_value=input_value, state=state,
@@ -114,9 +116,11 @@ def command(
             )  # fmt: skip
         except OnnxSlimError as error:
             failed: Any = getattr(error, "result", None)
+            reports.write(report, failed, model, quiet=quiet)
             if json and failed is not None:
                 print_json(failed.to_json())
             raise
+    reports.write(report, result, model, result.model, quiet=quiet)
     if json:
         print_json(result.to_json())
     elif not quiet:

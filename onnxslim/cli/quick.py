@@ -19,7 +19,7 @@ _FLAGS = {
     "--quiet": ("quiet", True),
     "-q": ("quiet", True),
 }
-_TEXTS = {"-o": "output", "--output": "output", "--recipe": "recipe"}
+_TEXTS = {"-o": "output", "--output": "output", "--recipe": "recipe", "--report": "report"}
 _LISTS = {"-p": "passes", "--pass": "passes", "--skip": "skip"}
 
 
@@ -51,4 +51,4 @@ def _add(found: dict[str, Any], option: str, text: str) -> None:
         found[key] = (*found.get(key, ()), text)
     else:
         key = _TEXTS[option]
-        found[key] = Path(text) if key == "output" else text
+        found[key] = text if key == "recipe" else Path(text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onnxslim.cli import common
+from onnxslim.cli import common, reports
 from onnxslim.cli.console import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def command(
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare inner tensors; find the first that diverges.")
     ] = False,
+    report_to: common.Report = None,
     provider: Annotated[
         str, typer.Option("--provider", metavar="A[,B]", help="Provider of both, or of each.")
     ] = "cpu",
@@ -67,6 +68,7 @@ def command(
     from onnxslim import api
 
     common.set_up_logging(verbose)
+    reports.check(report_to, reference, candidate)
     options = common.run_options(
         provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
         input_shape=input_shape, dim=dim, input_value=input_value, state=state,
@@ -82,6 +84,9 @@ def command(
         labels=labels, metric=metric, layers=layers, options=options,
         allow_external_dir=allow_external_dir,
     )  # fmt: skip
+    reports.write(
+        report_to, report, reference, candidate, quiet=quiet, allow_external_dir=allow_external_dir
+    )
     if json:
         print_json(report.to_json())
     elif not quiet:

@@ -1,0 +1,315 @@
+"""Sections about layers: costs, times, channels, accuracy, gates, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from onnxslim.report.html.cells import (
+    Card,
+    Cell,
+    Curve,
+    Line,
+    Section,
+    bar,
+    bytes_text,
+    cell,
+    count,
+    table,
+)
+
+Document = Mapping[str, Any]
+
+
+def _budget(document: Document) -> Iterator[Section]:
+    groups, budget = document.get("groups"), document.get("budget") or {}
+    if groups is None:
+        return
+    section = Section("channels", "Channels kept")
+    for key, label in (("macs", "MACs"), ("parameters", "Parameters"), ("channels", "Channels")):
+        entry = budget.get(key)
+        if isinstance(entry, Mapping) and entry.get("before"):
+            after = entry.get("after") or 0
+            kept = f"{100 * after / entry['before']:.1f} % kept"
+            section.cards.append(Card(label, count(after), f"of {count(entry['before'])}, {kept}"))
+    if document.get("recovery"):
+        section.cards.append(Card("Recovery", str(document["recovery"])))
+    top = max((g["channels_before"] for g in groups), default=1)
+    rows = [
+        (
+            str(g["id"]), g.get("kind", ""), _names(g["layers"]),
+            Cell(f"{g['channels_before']} \u2192 {g['channels_after']}", g["channels_after"],
+                 g["channels_before"] / top, "pair", g["channels_after"] / top),
+            bar(100 * g["channels_after"] / max(g["channels_before"], 1), 100,
+                f"{100 * g['channels_after'] / max(g['channels_before'], 1):.0f} %"),
+        )
+        for g in groups
+    ]  # fmt: skip
+    if rows:
+        columns = ("group", "of", "layers", "channels before \u2192 after", "kept")
+        section.tables.append(table(columns, rows))
+    frozen = document.get("frozen") or ()
+    if frozen:
+        whole = [(f["layer"], f["reason"]) for f in frozen]
+        section.tables.append(table(("stays whole", "because"), whole))
+    yield section
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _sensitivity(document: Document) -> Iterator[Section]:
+    found = document.get("sensitivity")
+    if not found:
+        return
+    section = Section("sensitivity", "Sensitivity")
+    for entry in found if isinstance(found, list) else ():
+        ratios = entry.get("ratios") or entry.get("parts")
+        errors = entry.get("errors") or entry.get("error")
+        if ratios and errors:
+            names = [f"{100 * r:.0f} %" for r in ratios]
+            label = _names(entry.get("layers") or [str(entry.get("group", ""))])
+            section.curves.append(Curve(label, "output error", names, [("", errors)]))
+    if section.curves:
+        yield section
+
+
+def _quantized(document: Document) -> Iterator[Section]:
+    found = document.get("layers")
+    if not found or "quantized" not in found[0]:
+        return
+    section = Section("quantized", "Layers, quantized or not")
+    calibration = document.get("calibration") or {}
+    done = sum(bool(x["quantized"]) for x in found)
+    section.cards.append(Card("Quantized", f"{done} of {len(found)}", "layers"))
+    if calibration.get("method"):
+        detail = f"{calibration.get('samples')} samples"
+        section.cards.append(Card("Calibrator", str(calibration["method"]), detail))
+    numbers = [x.get("sqnr_db") for x in found]
+    top = max([n for n in numbers if isinstance(n, (int, float))], default=0.0)
+    rows = [
+        (
+            x["name"], x.get("op"),
+            Cell(_runs(x), tone="good" if x["quantized"] else "mute"),
+            bar(x.get("sqnr_db"), top, tone=_loud(x.get("sqnr_db"))), x.get("reason") or "",
+        )
+        for x in found
+    ]  # fmt: skip
+    section.tables.append(table(("layer", "operator", "runs as", "SQNR dB", "reason"), rows))
+    if top:
+        names = [str(x["name"]) for x in found]
+        section.curves.append(Curve("SQNR, in the order of the graph", "dB", names,
+                                    [("SQNR", numbers)]))  # fmt: skip
+    yield section
+
+
+def _runs(layer: Mapping[str, Any]) -> str:
+    return str(layer.get("runs") or ("int8" if layer["quantized"] else "float"))
+
+
+def _loud(sqnr: float | None) -> str:
+    """Below 15 dB a layer is damaged, below 25 dB it is worth a look."""
+    if sqnr is None:
+        return "mute"
+    return "bad" if sqnr < 15 else "warn" if sqnr < 25 else "good"
+
+
+def _gates(document: Document) -> Iterator[Section]:
+    gates, score = document.get("gates"), document.get("score")
+    if not gates and not score:
+        return
+    section = Section("gates", "Gates")
+    if score:
+        low, high = score["interval"]
+        detail = f"was {score['reference']:.2f}; difference {low:+.2f} to {high:+.2f} at 95 %"
+        section.cards.append(Card(str(score["metric"]), f"{score['candidate']:.2f}", detail))
+        section.cards.append(Card("Agreement", f"{score['agreement']:.2f} %", f"n={score['n']}"))
+    rows = [
+        (g["name"], g["limit"], g["value"],
+         Cell("holds" if g["ok"] else "fails", tone="good" if g["ok"] else "bad"))
+        for g in gates or ()
+    ]  # fmt: skip
+    if rows:
+        section.tables.append(table(("gate", "limit", "value", ""), rows))
+    yield section
+
+
+def _drift(document: Document) -> Iterator[Section]:
+    found = document.get("layers")
+    if document.get("command") != "validate" or not found:
+        return
+    section = Section("drift", "Inner tensors, in the order they are computed")
+    first = document.get("first_diverging")
+    if first:
+        section.lines.append(Line(f"The first to diverge is {first}", "bad"))
+    names = [str(x["name"]) for x in found]
+    values = [x.get("sqnr_db") for x in found]
+    if any(isinstance(v, (int, float)) for v in values):
+        section.curves.append(Curve("SQNR", "dB", names, [("SQNR", values)]))
+    columns = ("max_abs", "max_rel", "cosine", "sqnr_db", "limit")
+    rows = [
+        (x["name"], *(x.get(c) for c in columns),
+         Cell(str(x.get("status")), tone="bad" if x["name"] == first else ""))
+        for x in found
+    ]  # fmt: skip
+    section.tables.append(
+        table(("tensor", "max abs", "max rel", "cosine", "SQNR dB", "limit", "status"), rows)
+    )
+    yield section
+
+
+def _costs(document: Document) -> Iterator[Section]:
+    found = document.get("layers")
+    if document.get("command") != "inspect" or not found:
+        return
+    most = {k: _most(found, k) for k in ("macs", "parameters", "activation_bytes")}
+    rows = [
+        (
+            "\u00b7 " * x["depth"] + x["name"], x["op"],
+            "?" if x["output_shape"] is None else f"[{', '.join(map(str, x['output_shape']))}]",
+            _sized(x["macs"], most["macs"], count, x["macs_formula"]),
+            _sized(x["parameters"], most["parameters"], count),
+            cell(x["sparsity"]) if x["sparsity"] is not None else Cell(""),
+            _sized(x["activation_bytes"], most["activation_bytes"], bytes_text),
+        )
+        for x in found
+    ]  # fmt: skip
+    section = Section("layers", "Layers")
+    columns = ("layer", "operator", "output", "MACs", "parameters", "zeros", "activations")
+    section.tables.append(table(columns, rows))
+    yield Section("types", "Operators", tables=[_types(document["operators"])])
+    yield section
+
+
+def _types(operators: Mapping[str, Mapping[str, Any]]) -> Any:
+    most = {k: _most(list(operators.values()), k) for k in ("count", "macs", "parameters")}
+    rows = [
+        (op, bar(e["count"], most["count"], str(e["count"])),
+         _sized(e["macs"], most["macs"], count), _sized(e["parameters"], most["parameters"], count))
+        for op, e in operators.items()
+    ]  # fmt: skip
+    return table(("operator", "nodes", "MACs", "parameters"), rows)
+
+
+def _most(rows: Sequence[Mapping[str, Any]], key: str) -> float:
+    return max([r[key] for r in rows if isinstance(r[key], (int, float))], default=0.0)
+
+
+def _sized(value: Any, top: float, show: Callable[[Any], str], formula: Any = None) -> Cell:
+    if not isinstance(value, (int, float)):
+        text = formula or value
+        return Cell(str(text) if text is not None else "?", -1.0, tone="mute")
+    if not value:
+        return Cell("", 0.0)
+    return bar(value, top, show(value))
+
+
+def _bench(document: Document) -> Iterator[Section]:
+    models = document.get("models")
+    if document.get("command") != "bench" or not models:
+        return
+    top = max(m["p90_ms"] for m in models)
+    rows = []
+    for m in models:
+        low, high = m["ratio_interval"]
+        rows.append((
+            m["path"], bytes_text(m["bytes"]),
+            Cell(f"{m['median_ms']:.4g} ms", m["median_ms"], m["median_ms"] / top if top else None),
+            f"{m['p10_ms']:.4g} to {m['p90_ms']:.4g} ms",
+            Cell(f"{m['ratio_to_first']:.3f}", m["ratio_to_first"],
+                 tone="good" if high < 1 else "bad" if low > 1 else ""),
+            f"{low:.3f} to {high:.3f}", m["runs"],
+        ))  # fmt: skip
+    columns = ("model", "size", "median", "10 % to 90 %", "ratio", "95 %", "runs")
+    where = document.get("machine", {})
+    note = (
+        f"{document['provider']}, {document['threads']} thread(s), ONNX Runtime"
+        f" {where.get('onnxruntime')}, {where.get('cpu')}; every model had its turn in each of"
+        f" {document['rounds']} rounds; ratios are taken within a round."
+    )
+    yield Section("latency", "Latency", tables=[table(columns, rows, note)])
+    for number, m in enumerate(models):
+        if m.get("layers"):
+            yield _timed(m, number)
+
+
+def _timed(model: Mapping[str, Any], number: int) -> Section:
+    top = _most(model["layers"], "ms")
+    rows = [
+        (x["name"], x["op"], bar(x["ms"], top, f"{x['ms']:.4f}"),
+         cell(None if x["share"] is None else round(100 * x["share"], 1)),
+         " + ".join(dict.fromkeys(e["op"] for e in x["executed"])), _names(x["sources"]))
+        for x in model["layers"]
+    ]  # fmt: skip
+    columns = ("layer", "operator", "ms", "%", "runs as", "nodes of the model")
+    return Section(f"times{number}", f"Time per layer: {model['path']}",
+                   tables=[table(columns, rows)])  # fmt: skip
+
+
+def _difference(document: Document) -> Iterator[Section]:
+    delta = document if document.get("command") == "diff" else document.get("delta")
+    if not isinstance(delta, Mapping) or "hunks" not in delta:
+        return
+    section = Section("difference", "What differs")
+    counts = delta["counts"]
+    section.cards = [
+        Card("Unchanged nodes", str(counts["unchanged"]), f"of {counts['a']}"),
+        Card("Removed", str(len(delta["nodes"]["removed"]))),
+        Card("Added", str(len(delta["nodes"]["added"]))),
+        Card("Changed", str(sum(len(delta[k]["changed"]) for k in ("nodes", "initializers")))),
+    ]  # fmt: skip
+    groups: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for index, hunk in enumerate(delta["hunks"]):
+        groups.setdefault(hunk["title"], []).append((index, hunk))
+    for title, hunks in groups.items():
+        items = [text for _, hunk in hunks for text in _hunk_items(delta, hunk)]
+        many = f" ({len(hunks)} times)" if len(hunks) > 1 else ""
+        section.lines.append(Line(title + many, "", items[:200], str(hunks[0][0])))
+    for key, label in (("inputs", "Input"), ("outputs", "Output")):
+        for kind, entries in delta[key].items():
+            section.lines += [Line(f"{label} {kind}: {_was_is(e)}", "warn") for e in entries]
+    section.lines += [Line(f"{k}: {_was_is(v)}") for k, v in delta["meta"].items()]
+    section.lines += [Line(str(text), "mute") for text in delta["cosmetic"]]
+    yield section
+
+
+def _hunk_items(delta: Mapping[str, Any], hunk: Mapping[str, Any]) -> Iterator[str]:
+    for sign, key in (("\u2212", "removed"), ("+", "added"), ("~", "changed")):
+        for index in hunk[key]:
+            entry = delta["nodes"][key][index]
+            yield f"{sign} {entry['op']} {entry['name']}" + (
+                f": {_was_is(entry)}" if key == "changed" else ""
+            )
+    for place in hunk["initializers"]:
+        kind, _, number = place.partition(":")
+        entry = delta["initializers"][kind][int(number)]
+        yield f"~ weight {entry['name']}: {_was_is(entry)}"
+
+
+def _was_is(entry: Mapping[str, Any]) -> str:
+    if "was" in entry and "is" in entry:
+        was, now = entry["was"], entry["is"]
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            keys = [k for k in {**was, **now} if was.get(k) != now.get(k)]
+            return "; ".join(f"{k} {_short(was.get(k))} \u2192 {_short(now.get(k))}" for k in keys)
+        return f"{_short(was)} \u2192 {_short(now)}"
+    return str(entry.get("name", ""))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else text[:119] + "\u2026"
+
+
+MEASURES: tuple[Callable[[Document], Iterator[Section]], ...] = (
+    _bench,
+    _budget,
+    _sensitivity,
+    _quantized,
+    _gates,
+    _drift,
+    _costs,
+    _difference,
+)
