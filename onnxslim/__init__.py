@@ -37,8 +37,12 @@ def __getattr__(name: str) -> Any:
         from onnxslim import api
 
         return getattr(api, name)
+    if name == "batch":
+        from onnxslim.fleet import batch
+
+        return batch
     raise AttributeError(f"module 'onnxslim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_API])
+    return sorted([*globals(), *_API, "batch"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from onnxslim.cli import (
+    batch,
     bench,
     demo,
     diff,
@@ -32,6 +33,7 @@ app.command("validate")(validate.command)
 app.command("diff")(diff.command)
 app.command("inspect")(inspect.command)
 app.command("bench")(bench.command)
+app.command("batch")(batch.command)
 app.command("quantize")(quantize.command)
 app.command("passes")(passes.command)
 app.command("doctor")(doctor.command)

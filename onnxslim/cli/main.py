@@ -25,6 +25,7 @@ COMMANDS = (
     "diff",
     "inspect",
     "bench",
+    "batch",
     "quantize",
     "passes",
     "doctor",
