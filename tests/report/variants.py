@@ -45,25 +45,24 @@ def renamed(model: Model, seed: int = 0) -> Model:
         return names.setdefault(name, f"t{draw.randrange(1 << 40)}_{len(names)}")
 
     for graph in graphs(top):
-        inner = graph is not top
-        for tensor in graph.initializer:
-            tensor.name = new(tensor.name)
-        for sparse in graph.sparse_initializer:
-            sparse.values.name = new(sparse.values.name)
-        for value in graph.value_info:
-            value.name = new(value.name)
-        for annotation in graph.quantization_annotation:
-            annotation.tensor_name = new(annotation.tensor_name)
-            for entry in annotation.quant_parameter_tensor_names:
-                entry.value = new(entry.value)
-        if inner:
-            for value in [*graph.input, *graph.output]:
-                value.name = new(value.name)
+        _rename(graph, new, graph is not top)
         for node in graph.node:
             node.name = f"n{draw.randrange(1 << 40)}"
-            node.input[:] = [new(name) for name in node.input]
-            node.output[:] = [new(name) for name in node.output]
     return found
+
+
+def _rename(graph: Graph, new: Callable[[str], str], inner: bool) -> None:
+    for tensor in [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]:
+        tensor.name = new(tensor.name)
+    for value in [*graph.value_info, *([*graph.input, *graph.output] if inner else [])]:
+        value.name = new(value.name)
+    for annotation in graph.quantization_annotation:
+        annotation.tensor_name = new(annotation.tensor_name)
+        for entry in annotation.quant_parameter_tensor_names:
+            entry.value = new(entry.value)
+    for node in graph.node:
+        node.input[:] = [new(name) for name in node.input]
+        node.output[:] = [new(name) for name in node.output]
 
 
 def reordered(model: Model, seed: int = 0) -> Model:
