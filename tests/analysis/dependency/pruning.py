@@ -27,9 +27,8 @@ from onnxslim.verify.masked import masked_original
 PREPARE = (
     "eliminate-identity", "eliminate-noop", "fold-constants", "eliminate-where",
     "eliminate-zero-state", "eliminate-expand", "fold-shape", "fuse-shape", "fold-subgraph",
-    "fuse-reshape", "fuse-slice", "fuse-split", "convert-channel-shuffle", "eliminate-strided-gather",
-    "unshare-initializers",
-    "eliminate-dead",
+    "fuse-reshape", "fuse-slice", "fuse-split", "eliminate-strided-gather",
+    "convert-channel-shuffle", "unshare-initializers", "eliminate-dead",
 )  # fmt: skip
 """Leaves normalizations apart and shape arithmetic folded."""
 
