@@ -67,7 +67,7 @@ def _correct(
     bias = layer.bias + lost
     if narrow(bias, layer.weight.dtype) is None:
         return ctx.skip(layer.node, "the corrected bias does not fit")
-    target = find_target(layer, lambda value: False, ctx.opset)
+    target = find_target(layer, lambda value: False, None, ctx.opset)
     job = Job([layer], 0, [target])
     return write(job, None, bias.reshape(layer.groups, -1), ctx) is None
 

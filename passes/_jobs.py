@@ -13,6 +13,7 @@ from onnxslim.graph import edit
 from onnxslim.passes._layers import OPS, Layer
 from onnxslim.passes._linear import constant, narrow
 from onnxslim.passes._prior import Source
+from onnxslim.passes._recurrent import GATES, Gates
 from onnxslim.passes._targets import Target
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.staged import reads
@@ -62,7 +63,7 @@ def levels_of(model: ir.Model) -> dict[ir.Node, int]:
         level = 0
         for maker in makers:
             if maker is not None and maker in found:
-                level = max(level, found[maker] + edit.is_op(maker, *OPS))
+                level = max(level, found[maker] + edit.is_op(maker, *OPS, *GATES))
         found[node] = level
     return found
 
@@ -90,6 +91,8 @@ def write(job: Job, weight: Array | None, bias: Array, ctx: PassContext) -> str 
         ctx: Edits go through it.
     """
     first = job.layers[0]
+    if isinstance(first, Gates):
+        return first.write(weight, bias, ctx)
     kind = first.weight.dtype
     new_bias = narrow(bias.reshape(-1), kind)
     new_weight = None if weight is None else narrow(first.stored(weight), kind)

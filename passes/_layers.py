@@ -6,6 +6,7 @@ padding), Gemm, and MatMul with a constant matrix on the right.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+NOT_CONSTANT = "the weight is not constant"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,16 @@ class Layer:
         w = matrix[0] / alpha
         return np.asarray(w if self._flipped else w.T)
 
+    def sample(self, x: Array, point: Array, take: Callable[[Array], Array]) -> tuple[Array, Array]:
+        """Input, and what the output is to be, of one batch.
+
+        Args:
+            x: The input in the compressed model.
+            point: The value compared, in the reference.
+            take: Gives the part of the latter that is left.
+        """
+        return x, take(point)
+
     def inputs_at(self, x: Array, y_shape: tuple[int, ...], at: Indices) -> Array:
         """Rows (G, R, D) that the output positions ``at`` (flat over all but channels) see."""
         if not self.spatial:
@@ -141,7 +153,7 @@ def read_layer(node: ir.Node) -> Layer | str:
     """The layer of a node of :data:`OPS`, or why it cannot be fitted."""
     weight = constant(edit.get_input(node, 1))
     if weight is None or edit.is_constant(node.inputs[0]):
-        return "the weight is not constant"
+        return NOT_CONSTANT
     if weight.dtype.kind != "f" and weight.dtype.name != "bfloat16":
         return "the weight is not floating point"
     if not weight.size:

@@ -6,8 +6,7 @@ give. At an Add of two layers the deeper one comes last and makes up for what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,52 +14,19 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.reconstruction.fit import Chunk, Problem
-from onnxslim.errors import CalibrationError, PreconditionError
 from onnxslim.graph import edit
 from onnxslim.passes._jobs import Job, above, levels_of, origin
-from onnxslim.passes._layers import OPS, Layer, read_layer
+from onnxslim.passes._layers import NOT_CONSTANT, OPS, Layer, read_layer
+from onnxslim.passes._linear import MAX_COPY
 from onnxslim.passes._prior import Source, find_source, prior
-from onnxslim.passes._targets import find_target
+from onnxslim.passes._recurrent import GATES, Gates, read_gates
+from onnxslim.passes._samples import Sampling, held_out, parts
+from onnxslim.passes._targets import Target, find_target
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
 from onnxslim.pipeline.staged import Stages
 
 Array = npt.NDArray[Any]
-
-_PIECE = 12_000_000  # elements of unfolded rows at a time
-_HELD = 4  # every fourth sample judges
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which positions are looked at.
-
-    Attributes:
-        rows: At most so many positions of a layer.
-        seed: Of their choice.
-        priors: Also find weights from the dependence of the channels.
-    """
-
-    rows: int = 20_000
-    seed: int = 0
-    priors: bool = False
-
-
-def needs(ctx: PassContext, name: str) -> tuple[Reference, Any]:
-    """The reference and the calibration data of a repairing pass.
-
-    Raises:
-        PreconditionError: There is no reference.
-        CalibrationError: There is no data.
-    """
-    if not isinstance(ctx.reference, Reference):
-        raise PreconditionError(
-            f"{name} repairs a compressed model towards the one before, but there is none; "
-            "run it behind a pass that compresses, as `onnxslim prune --data` does"
-        )
-    if ctx.calibration is None:
-        raise CalibrationError(f"{name} needs sample inputs, but there are none; give --data")
-    return ctx.reference, ctx.calibration
 
 
 class Repair:
@@ -84,28 +50,48 @@ class Repair:
         self.jobs = self._jobs()
 
     def _jobs(self) -> list[Job]:
-        known = self._dense
         levels = levels_of(self.ctx.model)
         shared: dict[int, Job] = {}
         for node in self.ctx.model.graph:
-            if not edit.is_op(node, *OPS):
+            if not edit.is_op(node, *OPS, *GATES):
                 continue
-            layer = read_layer(node)
-            if isinstance(layer, str):
-                if layer != "the weight is not constant":
-                    self.ctx.skip(node, layer)
-            elif str(node.outputs[0].name) not in known:
-                self.ctx.skip(node, "the reference has no such layer")
-            else:
-                key = id(origin(node.inputs[1]))
+            before = self._dense.get(str(node.outputs[0].name))
+            for layer in self._layers(node, before):
+                key = id(layer) if isinstance(layer, Gates) else id(origin(node.inputs[1]))
                 job = shared.setdefault(key, Job([], 0))
                 job.layers.append(layer)
                 job.level = max(job.level, levels[node])
         jobs = [job for job in shared.values() if self._independent(job, levels)]
         return sorted(jobs, key=lambda job: job.level)
 
+    def _layers(self, node: ir.Node, before: ir.Node | None) -> Sequence[Layer]:
+        """What of a node can be fitted; says why not."""
+        if before is None or before.op_type != node.op_type:
+            self.ctx.skip(node, "the reference has no such layer")
+            return ()
+        found: Sequence[Layer] | str
+        if node.op_type in GATES:
+            found = read_gates(node, before, self.reference)
+        else:
+            layer = read_layer(node)
+            found = layer if isinstance(layer, str) else [layer]
+        if not isinstance(found, str):
+            return found
+        if found != NOT_CONSTANT:  # a product of two activations is no layer
+            self.ctx.skip(node, found)
+        return ()
+
     def _independent(self, job: Job, levels: dict[ir.Node, int]) -> bool:
-        """False when one use of a shared weight works on what another one gave."""
+        """False when the uses of a shared weight cannot be fitted together."""
+        first = job.layers[0]
+        if isinstance(first, Gates):
+            return True
+        value = origin(first.node.inputs[1])
+        if value is not None and first.weight.nbytes > MAX_COPY:
+            if len(value.uses()) > len(job.layers) and value is first.node.inputs[1]:
+                return self.ctx.skip(first.node, "its large weight is read by something else, too")
+        if any(not np.array_equal(layer.bias, first.bias) for layer in job.layers):
+            return self.ctx.skip(first.node, "its weight is shared by layers with other biases")
         if len({levels[layer.node] for layer in job.layers}) == 1:
             return True
         nodes = {layer.node for layer in job.layers}
@@ -146,7 +132,7 @@ class Repair:
         wanted, points = [], []
         for job in self.jobs:
             for layer in job.layers:
-                target = find_target(layer, self._is_final, self.ctx.opset)
+                target = self._target(layer, alone=len(job.layers) == 1)
                 other = "" if target.other is None else str(target.other.name)
                 job.targets.append(target)
                 job.names.append((str(layer.x.name), str(target.point.name), other))
@@ -159,10 +145,16 @@ class Repair:
                 points.append(str(source.value.name))
         return [name for name in wanted if name], points
 
+    def _target(self, layer: Layer, alone: bool) -> Target:
+        if isinstance(layer, Gates):
+            return Target(layer.point, np.ones(layer.bias.size), np.zeros(layer.bias.size))
+        limit = None if alone else 0  # what lies behind may differ from use to use
+        return find_target(layer, self._is_final, self._dense, self.ctx.opset, limit)
+
     def _source(self, job: Job) -> Source | None:
         """Where the channels are that the inputs of a layer consist of."""
         before = self._dense.get(str(job.layers[0].y.name))
-        if len(job.layers) > 1 or before is None or before.op_type != job.layers[0].node.op_type:
+        if len(job.layers) > 1 or before is None or isinstance(job.layers[0], Gates):
             return None
         whole = read_layer(before)
         return None if isinstance(whole, str) else find_source(job.layers[0], whole, self.reference)
@@ -204,8 +196,11 @@ class Repair:
         quota = max(self.sampling.rows // (own.batches * sharers), 1)
         rng = np.random.default_rng(self.sampling.seed)
         for batch in range(own.batches):
-            x = own.get(name, batch)
-            wanted = self.reference.kept.take(point, dense.get(point, batch))
+            x, wanted = layer.sample(
+                own.get(name, batch),
+                dense.get(point, batch),
+                lambda array: self.reference.kept.take(point, array),
+            )
             other = None
             if operand:
                 other = np.broadcast_to(own.get(operand, batch), wanted.shape)
@@ -213,28 +208,11 @@ class Repair:
             at = np.arange(count)
             if count > quota:
                 at = np.sort(rng.choice(count, quota, replace=False))
-            held = _held(at, count, wanted.shape[0], batch)
-            for part, judges in _parts(at, held, layer.weight.size // max(layer.bias.size, 1)):
+            held = held_out(at, count, wanted.shape[0], batch)
+            for part, judges in parts(at, held, layer.weight.size // max(layer.bias.size, 1)):
                 yield Chunk(
                     layer.inputs_at(x, wanted.shape, part),
                     layer.outputs_at(wanted, part),
                     None if other is None else layer.outputs_at(other, part),
                     judges,
                 )
-
-
-def _parts(at: Array, held: Array, width: int) -> Iterator[tuple[Array, bool]]:
-    """Positions to fit and positions that judge, a few at a time."""
-    step = max(_PIECE // max(width, 1), 1)
-    for judges in (False, True):
-        chosen = at[held == judges]
-        for start in range(0, len(chosen), step):
-            yield chosen[start : start + step], judges
-
-
-def _held(at: Array, count: int, samples: int, batch: int) -> Array:
-    """Which positions judge: those of the last samples of a batch, or of every fourth batch."""
-    if samples < _HELD:
-        return np.full(at.shape, batch % _HELD == _HELD - 1)
-    each = max(count // samples, 1)
-    return np.asarray(at // each >= samples - samples // _HELD)

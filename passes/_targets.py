@@ -10,7 +10,7 @@ an activation that clips (Relu, Clip). What the layer must give follows from wha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,12 +48,31 @@ class Target:
     adds: ir.Node | None = None
 
 
-def find_target(layer: Layer, is_final: Callable[[ir.Value], bool], opset: int) -> Target:
-    """The farthest point; ``is_final`` says whether an operand will not change any more."""
+def find_target(
+    layer: Layer,
+    is_final: Callable[[ir.Value], bool],
+    known: Container[str] | None,
+    opset: int,
+    limit: int | None = None,
+) -> Target:
+    """The farthest point.
+
+    Args:
+        layer: The layer.
+        is_final: Whether an operand will not change any more.
+        known: Names that the reference has; None for all.
+        opset: Of the model.
+        limit: At most so many steps behind the layer.
+    """
     m = layer.bias.size
     target = Target(layer.y, np.ones(m), np.zeros(m))
-    while (after := _step(target, layer, is_final, opset)) is not None:
-        target = after
+    while limit is None or limit > 0:
+        after = _step(target, layer, is_final, opset)
+        if after is None or (known is not None and str(after.point.name) not in known):
+            break
+        target, limit = after, None if limit is None else limit - 1
+    if limit is not None:
+        return target
     low, high = _limits(target.point)
     return replace(target, low=low, high=high)
 
@@ -66,21 +85,14 @@ def _step(
         return None
     if reader.op_type == "BatchNormalization":
         found = batchnorm(reader, opset)
-        if found is None or found[0].shape != target.scale.shape or not _channels_second(target):
+        if found is None or found[0].shape != target.scale.shape:
             return None
+        if not layer.spatial and edit.rank_of(target.point) != 2:
+            return None  # it counts channels on axis 1
         return _then(target, reader, *found)
     if reader.op_type not in ("Add", "Sub", "Mul", "Div") or len(reader.inputs) != 2:
         return None
     return _arithmetic(target, reader, layer, is_final)
-
-
-def _channels_second(target: Target) -> bool:
-    """BatchNormalization counts channels on axis 1: the last one of a matrix, too."""
-    producer = target.point.producer()
-    rank = edit.rank_of(target.point)
-    is_conv = producer is not None and producer.op_type in ("Conv", "ConvTranspose", "Gemm")
-    return is_conv or rank == 2 or (producer is not None and rank is not None and rank > 2 and
-                                    producer.op_type != "MatMul")  # fmt: skip
 
 
 def _arithmetic(

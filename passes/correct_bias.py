@@ -21,11 +21,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.analysis.reconstruction.fit import Options, fit
+from onnxslim.analysis.reconstruction.fit import EXACT, Options, fit
 from onnxslim.errors import PreconditionError
 from onnxslim.passes._expected import correct_from_statistics
 from onnxslim.passes._jobs import write
-from onnxslim.passes._repair import Repair, Sampling, needs
+from onnxslim.passes._repair import Repair
+from onnxslim.passes._samples import Sampling, needs
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
@@ -64,7 +65,7 @@ class CorrectBias(Pass):
         done = 0
         for job, problem in repair.run():
             found = fit(problem, Options(strengths=(math.inf,), rounds=0))
-            if found.after >= found.before or found.before <= 1e-9:
+            if found.after >= found.before or found.before <= EXACT:
                 continue
             refusal = write(job, None, found.bias, ctx)
             done += True if refusal is None else ctx.skip(job.layers[0].node, refusal)

@@ -24,7 +24,7 @@ from onnxslim.passes._channels import Channels, depth_of
 from onnxslim.passes._jobs import Job, summand, write
 from onnxslim.passes._layers import OPS, Layer, read_layer
 from onnxslim.passes._linear import constant, narrow
-from onnxslim.passes._repair import needs
+from onnxslim.passes._samples import needs
 from onnxslim.passes._targets import find_target
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
@@ -119,7 +119,7 @@ def _apply(node: ir.Node, factor: Array, shift: Array, ctx: PassContext) -> str 
         return "its weight is shared"
     scale = factor.reshape(layer.groups, -1)
     matrix = layer.matrix(layer.weight) * scale[:, :, None]
-    target = find_target(layer, lambda value: False, ctx.opset)
+    target = find_target(layer, lambda value: False, None, ctx.opset)
     bias = layer.bias.reshape(layer.groups, -1) * scale + shift.reshape(layer.groups, -1)
     if target.adds is not None:  # its number counts, too: w x + b is what is scaled
         held = summand(target.adds, node.outputs[0])
@@ -132,7 +132,7 @@ def _point(node: ir.Node, ctx: PassContext) -> ir.Value:
     layer = read_layer(node) if node.op_type == "MatMul" else None
     if not isinstance(layer, Layer):
         return node.outputs[0]
-    target = find_target(layer, lambda value: False, ctx.opset)
+    target = find_target(layer, lambda value: False, None, ctx.opset)
     return node.outputs[0] if target.adds is None else target.adds.outputs[0]
 
 

@@ -19,13 +19,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.analysis.reconstruction.fit import Fit, Options, fit
+from onnxslim.analysis.reconstruction.fit import EXACT, Fit, Options, fit
 from onnxslim.passes._jobs import Job, write
-from onnxslim.passes._repair import Repair, Sampling, needs
+from onnxslim.passes._repair import Repair
+from onnxslim.passes._samples import Sampling, needs
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
-
-_EXACT = 1e-9
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def _apply(job: Job, found: Fit, ctx: PassContext) -> bool:
         "%s: error %.4g -> %.4g, ridge %g to %d, %d rows",
         job.name, found.before, found.after, found.strength, found.start, found.rows,
     )  # fmt: skip
-    if found.before <= _EXACT:
+    if found.before <= EXACT:
         return False
     if found.after >= found.before:
         return ctx.skip(node, "the fit is no better on samples held back")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import CalibrationError, PreconditionError
 from onnxslim.graph.load import from_proto
 from onnxslim.passes.reconstruct_weights import ReconstructWeights
@@ -14,7 +16,7 @@ from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
 from onnxslim.testing import node_lines, shared_worker
 from tests.nets import net, random_array
-from tests.pruned import Array, Axes, cut, draws, repaired
+from tests.pruned import Array, Axes, cut, distance, draws, repaired
 
 PASS = ReconstructWeights()
 HALF = range(0, 8, 2)
@@ -191,3 +193,65 @@ def test_needs_a_reference_and_data() -> None:
     dense, pruned, kept = cut(net("y = Conv(x, w)"), {})
     with pytest.raises(CalibrationError, match="--data"):
         PASS.run(pruned, PassContext(pruned, reference=Reference(dense, kept)))
+
+
+UNITS = range(0, 6, 2)
+
+
+def gates(count: int) -> list[int]:
+    """Kept rows of all gates."""
+    return [gate * 6 + unit for gate in range(count) for unit in UNITS]
+
+
+RECURRENT = [("LSTM", 4, ""), ("GRU", 3, "linear_before_reset = 1,"), ("RNN", 1, "")]
+
+
+@pytest.mark.parametrize(("op", "count", "more"), RECURRENT)
+@pytest.mark.parametrize("directions", [1, 2])
+def test_recurrent_layers_make_up_for_their_input(
+    op: str, count: int, more: str, directions: int
+) -> None:
+    """Half of the input channels are gone; what they said, the other half says, too."""
+    way = "bidirectional" if directions == 2 else "forward"
+    body = f'h = MatMul(x, v)  y = {op}<{more} hidden_size = 6, direction = "{way}">(h, w, r, q)'
+    given = {
+        "x": "float[5,N,4]", "v": doubled("v", (4, 8), 1), "w": (directions, count * 6, 8),
+        "r": (directions, count * 6, 6), "q": (directions, 2 * count * 6),
+    }  # fmt: skip
+    axes: Axes = {"v": {1: HALF}, "w": {2: HALF}, "h": {2: HALF}}
+    ctx, (before, after) = repaired(PASS, net(body, **given), axes, draws((5, 16, 4)))
+    assert before > 0.1
+    assert after < 0.02
+    assert not ctx.skipped
+
+
+@pytest.mark.parametrize(("op", "count", "more"), RECURRENT[:2])
+def test_recurrent_layers_make_up_for_their_state(op: str, count: int, more: str) -> None:
+    """Every odd unit of the state is a copy of the one before, and it is gone."""
+    shapes = {"w": (1, count * 3, 4), "r": (1, count * 3, 6), "q": (1, count * 6)}
+    w, r, q = (np.repeat(random_array(name, shape), 2, axis=1) for name, shape in shapes.items())
+    body = f"h = {op}<{more} hidden_size = 6>(x, w, r, q)  y = MatMul(h, u)"
+    given = {"x": "float[5,N,4]", "w": w, "r": r, "q": q, "u": (6, 3)}
+    rows = gates(count)
+    axes: Axes = {
+        "w": {1: rows}, "r": {1: rows, 2: UNITS}, "q": {1: [*rows, *(6 * count + i for i in rows)]},
+        "u": {0: UNITS}, "h": {3: UNITS},
+    }  # fmt: skip
+    dense, pruned, kept = cut(net(body, **given), axes)
+    list(pruned.graph)[0].attributes["hidden_size"] = ir.AttrInt64("hidden_size", 3)
+    infer_shapes(pruned, worker=shared_worker())
+    feeds = draws((5, 32, 4))
+    ctx = PassContext(
+        pruned, worker=shared_worker(), calibration=feeds, reference=Reference(dense, kept)
+    )
+    before = distance(dense, pruned, feeds)
+    assert PASS.run(pruned, ctx) >= 2
+    assert distance(dense, pruned, feeds) < 0.03 < before
+
+
+def test_shared_weights_with_other_biases_are_left_alone() -> None:
+    body = "p = Conv(x, u)  q = Abs(p)  a = Conv(p, w, b)  c1 = Conv(q, w, b2)  y = Add(a, c1)"
+    model = net(body, u=(8, 4, 3, 3), w=(4, 8, 1, 1), b2=(4,))
+    axes: Axes = {"u": {0: HALF}, "w": {1: HALF}, "p": {1: HALF}, "q": {1: HALF}}
+    ctx, _ = repaired(PASS, model, axes, draws((2, 4, 8, 8)))
+    assert any("other biases" in reason for _, reason in ctx.skipped)

@@ -26,6 +26,9 @@ from onnxslim.analysis.reconstruction.moments import Array, Moments
 from onnxslim.analysis.reconstruction.ridge import STRENGTHS, Solution, choose, loaded, ridge
 
 _CACHE = 256 << 20
+EXACT = 1e-9
+"""Relative error of a layer that has nothing to repair."""
+
 _ENOUGH = 1e-3
 _REFINE = 4
 
@@ -125,8 +128,13 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
     if problem.weight.shape[2] > options.widest or all(map(math.isinf, options.strengths)):
         return _shifted(rows)
     train, held = rows.moments()
+    old = Solution(problem.weight, problem.bias, math.inf)
+    before = rows.errors([old], True if train.count and held.count else None)[0]
     apart = bool(train.count and held.count)
     whole = train + held
+    if before <= EXACT:
+        still = _still(whole)
+        return Fit(problem.weight, problem.bias, before, before, math.inf, whole.count, still)
     if not apart:
         train = held = whole
     used = important(problem.scale)
@@ -135,8 +143,7 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
     part = False if apart else None
     rounds = options.rounds if problem.clips else 0
     trial = _clipped(rows, train, base, ridge(train, base, strength), rounds, part)
-    old = Solution(problem.weight, problem.bias, math.inf)
-    before, after = rows.errors([old, trial], True if apart else None)
+    after = rows.errors([trial], True if apart else None)[0]
     final = trial
     if apart:
         start = trial if rounds else ridge(whole, base, strength)
@@ -144,10 +151,15 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
     alive = used != 0
     weight = np.where(alive[:, :, None], final.weight, problem.weight)
     bias = np.where(alive, final.bias, problem.bias)
-    spread = np.einsum("gdd->gd", whole.centred()[0])
-    still = int((spread <= 1e-12 * max(float(spread.max(initial=0.0)), 1e-30)).sum())
     index = next(i for i, given in enumerate(starts) if given is base)
-    return Fit(weight, bias, before, after, strength, whole.count, still, index)
+    return Fit(weight, bias, before, after, strength, whole.count, _still(whole), index)
+
+
+def _still(moments: Moments) -> int:
+    """Number of inputs that never change."""
+    n = max(moments.count, 1)
+    spread = np.einsum("gdd->gd", moments.xx) / n - (moments.x / n) ** 2
+    return int((spread <= 1e-12 * max(float(spread.max(initial=0.0)), 1e-30)).sum())
 
 
 def _shifted(rows: _Rows) -> Fit:
