@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,15 @@ class RunOptions:
     input_values: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     custom_ops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Data that can be read only once (a generator, a reader) is kept as it is read."""
+        if self.data is None or isinstance(self.data, str | os.PathLike):
+            return
+        if hasattr(self.data, "get_next") or isinstance(self.data, Iterator):
+            from onnxslim.runtime.readers import Replay
+
+            object.__setattr__(self, "data", Replay(self.data))
 
     def describe(self, specs: Sequence[InputSpec], outputs: Iterable[str]) -> Description:
         """The descriptions of inputs, checked against a model's inputs and outputs.

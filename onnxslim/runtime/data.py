@@ -74,10 +74,11 @@ def open_data(
         return src
     if isinstance(src, str | Path):
         return _from_text(str(src), request, options, model)
-    if hasattr(src, "get_next") or isinstance(src, Iterable):
+    if isinstance(src, Replay | Iterable) or hasattr(src, "get_next"):
         if isinstance(src, Mapping | bytes):
             src = [src]
-        return _streamed("data", Replay(src), request, options)
+        again = src if isinstance(src, Replay) else Replay(src)
+        return _streamed("data", again, request, options)
     raise DataError(f"data is a {type(src).__name__}; {_FORMS}, or in Python an iterable of dicts")
 
 
