@@ -26,6 +26,7 @@ _PRESERVING = frozenset(
     )
 )
 _BINARY = ("Add", "Mul")
+_MIXED = ("Add", "Concat", "Mul")
 _GATES = ("Sigmoid", "HardSigmoid")
 
 
@@ -39,6 +40,7 @@ class Carriers:
         target: Which operators may carry.
         wanted: The tensors that are integers anyway.
         made: Those of them that integer layers give.
+        chosen: Operators that may quantize some of their inputs for themselves.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class Carriers:
         target: Target,
         wanted: Mapping[ir.Value, None],
         made: Collection[ir.Value],
+        chosen: Collection[ir.Node] = (),
     ) -> None:
-        self.wanted, self.made = wanted, made
+        self.wanted, self.made, self.chosen = wanted, made, chosen
         self.results: dict[ir.Node, tuple[ir.Value, ...]] = {}
         self.set: dict[ir.Node, tuple[ir.Value, ...]] = {}
         taken: set[ir.Node] = set()
@@ -68,6 +71,11 @@ class Carriers:
         """Whether the operator moves elements only: its result has the scale of its input."""
         return node.op_type in _PRESERVING
 
+    @staticmethod
+    def may_be_float(node: ir.Node) -> bool:
+        """Whether an operator may be the first to want one of its inputs quantized."""
+        return node.op_type in _MIXED
+
     def grow(self) -> dict[ir.Node, tuple[ir.Value, ...]]:
         """The carriers with their data inputs, in graph order; ``results`` has what they give."""
         while True:
@@ -86,10 +94,11 @@ class Carriers:
         missing = [v for v in inputs if v not in have]
         if not missing:
             return True
-        if len(missing) == len(inputs) or node.op_type not in _BINARY:
+        if len(missing) == len(inputs) or not self.may_be_float(node):
             return False
-        return all(
-            recognize.is_finite(v) or (node.op_type == "Mul" and _is_gate(v)) for v in missing
+        gate = node.op_type == "Mul"
+        return node in self.chosen or all(
+            recognize.is_finite(v) or (gate and _is_gate(v)) for v in missing
         )
 
     def _read(self, value: ir.Value) -> bool:

@@ -55,6 +55,7 @@ class _Planner:
         self.model, self.target, self.choose, self.bindings = model, target, choose, bindings
         self.found: list[Found] = []
         self.inner: list[Layer] = []
+        self.chosen: set[ir.Node] = set()
         self.bounds: dict[ir.Value, tuple[float | None, float | None]] = {}
 
     def plan(self) -> Plan:
@@ -68,7 +69,7 @@ class _Planner:
         self._weigh()
         integers = [f for f in self.found if not f.refusal]
         wanted = self._wanted(integers)
-        carriers = Carriers(self.model, self.target, wanted, self.bounds)
+        carriers = Carriers(self.model, self.target, wanted, self.bounds, self.chosen)
         grown = carriers.grow()
         edges = _Edges(self, integers, wanted, carriers).build()
         layers = [self._layer(f, edges) for f in self.found]
@@ -88,9 +89,9 @@ class _Planner:
         wanted = self._wanted(able)
         carriers = Carriers(self.model, self.target, wanted, self.bounds)
         worth = Worth(self.target.costs, self.bindings)
-        chosen = {f.key for f in worth.choose(able, carriers.set, carriers.results, forced)}
+        self.chosen = worth.choose(able, carriers.set, carriers.results, forced)
         self.found = [
-            f if f.refusal or f.key in chosen else replace(f, refusal="would not pay")
+            f if f.refusal or f.node in self.chosen else replace(f, refusal="would not pay")
             for f in self.found
         ]
 

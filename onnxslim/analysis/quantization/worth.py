@@ -44,8 +44,8 @@ class Worth:
         carriers: Mapping[ir.Node, tuple[ir.Value, ...]],
         results: Mapping[ir.Node, tuple[ir.Value, ...]],
         forced: Iterable[Found] = (),
-    ) -> list[Found]:
-        """The layers that should run on integers.
+    ) -> set[ir.Node]:
+        """The layers and carriers that should run on integers.
 
         Args:
             layers: Those that can.
@@ -73,17 +73,12 @@ class Worth:
                     readers.setdefault(value, []).append(node)
             makers.update(dict.fromkeys(results[node], node))
         for node, inputs in carriers.items():
-            if Carriers.preserves(node):  # else it is better done before quantizing
+            if not Carriers.may_be_float(node):  # it is better done in float before quantizing
                 graph.add_edge(node, makers.get(inputs[0], _FLOAT), capacity=math.inf)
         for value in dict.fromkeys((*makers, *readers)):
             self._tensor(graph, value, makers.get(value, _FLOAT), readers.get(value, []))
-        return self._cut(graph, layers)
-
-    def _cut(self, graph: object, layers: Sequence[Found]) -> list[Found]:
-        import networkx
-
         _, (chosen, _) = networkx.minimum_cut(graph, _INTEGER, _FLOAT)
-        return [found for found in layers if found.node in chosen]
+        return {node for node in chosen if isinstance(node, ir.Node)}
 
     def _tensor(
         self, graph: object, value: ir.Value, maker: object, readers: Sequence[object]
