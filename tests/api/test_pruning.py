@@ -136,7 +136,7 @@ def test_an_absolute_budget(worker: Worker) -> None:
 
 def test_data_is_used_and_measured_on(worker: Worker, tmp_path: Path) -> None:
     result = prune(
-        model_path(), macs=0.7, data=str(labelled_path()), labels="y",
+        model_path(), macs=0.7, data=str(labelled_path()), labels="y", scope="local",
         options=onnxslim.RunOptions(samples=64), worker=worker, output=tmp_path / "out.onnx",
     )  # fmt: skip
     assert result.recovery == "data"

@@ -48,7 +48,7 @@ def test_json_is_one_document(tmp_path: Path) -> None:
 def test_labels_give_points(tmp_path: Path) -> None:
     code, text, errors = run(
         MODEL, "--macs", "0.8", "-o", tmp_path / "o.onnx", "--data", labelled_path(),
-        "--labels", "y", "--samples", "64",
+        "--labels", "y", "--samples", "64", "--scope", "local",
     )  # fmt: skip
     assert code == 0, errors
     assert "top1: " in text and "recovery: data" in text
