@@ -25,6 +25,7 @@ _API = (
     "optimize",
     "prune",
     "quantize",
+    "reduce",
     "save",
     "slim",
     "validate",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnxslim.api.latency import latency_table
     from onnxslim.api.pruning import prune
     from onnxslim.api.quantizing import quantize
+    from onnxslim.api.reducing import reduce
     from onnxslim.api.validating import validate
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "optimize",
     "prune",
     "quantize",
+    "reduce",
     "save",
     "slim",
     "validate",
@@ -48,6 +50,7 @@ _LATER = {
     "latency_table": "latency",
     "prune": "pruning",
     "quantize": "quantizing",
+    "reduce": "reducing",
     "validate": "validating",
 }
 

@@ -15,6 +15,7 @@ from onnxslim.cli import (
     passes,
     prune,
     quantize,
+    reduce,
     validate,
 )
 
@@ -36,6 +37,7 @@ app.command("bench")(bench.command)
 app.command("batch")(batch.command)
 app.command("quantize")(quantize.command)
 app.command("passes")(passes.command)
+app.command("reduce")(reduce.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
 

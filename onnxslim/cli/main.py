@@ -27,6 +27,7 @@ COMMANDS = (
     "bench",
     "batch",
     "quantize",
+    "reduce",
     "passes",
     "doctor",
     "demo",
