@@ -36,6 +36,9 @@ from onnxslim.pipeline.staged import Stages, read_feeds
 
 Array = npt.NDArray[Any]
 
+_FEWEST, _OPEN, _ELEMENTS = 16, 32, 48_000_000
+_PLENTY = 8
+"""With as many rows per input, the rows held back need not be fitted, too."""
 _STRENGTHS = (1e-3, 1e-2, 1e-1, math.inf)
 
 logger = logging.getLogger(__name__)
@@ -77,7 +80,7 @@ class ReconstructIntegers(Pass):
             )
         if ctx.calibration is None:
             raise CalibrationError(f"{self.name} needs sample inputs, but there are none")
-        feeds = list(self._feeds(ctx.calibration))
+        feeds = list(self._feeds(ctx.calibration, _fitting(reference)))
         names = _names(reference)
         known = [(one, target) for one in layers if (target := _target(one, names)) is not None]
         inputs, points = [str(one.layer.x.name) for one, _ in known], [t for _, t in known]
@@ -104,9 +107,9 @@ class ReconstructIntegers(Pass):
             elif found:
                 ctx.skip(node, found)
 
-    def _feeds(self, calibration: Any) -> Iterator[dict[str, Any]]:
+    def _feeds(self, calibration: Any, most: int) -> Iterator[dict[str, Any]]:
         """The first samples."""
-        left = self.samples
+        left = min(self.samples, most)
         for feed in read_feeds(calibration):
             if left <= 0:
                 return
@@ -139,7 +142,7 @@ class ReconstructIntegers(Pass):
         )
         if not after < before:
             return ctx.skip(one.layer.node, "nothing is gained on samples held back")
-        if apart and strength >= 0:
+        if apart and strength >= 0 and fit.count < _PLENTY * exact.shape[2]:
             codes = self._rounded(one, ridge(whole, exact, strength).weight, whole)
         one.write(codes, _bias(one, codes, whole), ctx)
         return True
@@ -179,6 +182,17 @@ class ReconstructIntegers(Pass):
                     rows = one.layer.inputs_at(x, y.shape, part)
                     moments.add(rows, one.layer.outputs_at(y, part))
         return found[0], found[1]
+
+
+def _fitting(model: ir.Model) -> int:
+    """How many samples of the largest tensor may be kept at a time, about; at least a few."""
+    largest = 1
+    for node in model.graph:
+        for value in node.outputs:
+            dims = edit.shape_of(value) or ()
+            sizes = [d if isinstance(d, int) else _OPEN for d in dims[1:]]
+            largest = max(largest, math.prod(sizes))
+    return max(_FEWEST, _ELEMENTS // largest)
 
 
 def _names(model: ir.Model) -> dict[str, ir.Value]:

@@ -51,7 +51,8 @@ class Judgement:
                 f"the outputs have {self.sqnr_db:.1f} dB only: keep layers float with --min-sqnr "
                 "20, give more or better samples, or use --mode dynamic or float16"
             )
-        if self.speedup < 1:
+        integers = self.census is None or self.census.integer
+        if self.speedup < 0.98 and integers:
             found.append(
                 f"the quantized model is slower than the float one ({self.speedup:.2f}x): ship the "
                 "float model, or quantize large layers only (--exclude)"
@@ -185,7 +186,10 @@ class Gates:
 def points_lost(lab: Lab, tried: Attempt, data: Iterable[Batch], metric: str) -> float:
     """Points that a try loses: of the metric with labels, of agreement without."""
     scorer, agreement = Scorer(get_metric(metric), lab.options.seed), Agreement()
-    with lab.apply(tried.item, tried.plan)[1] as staged, lab.open(staged.model_path) as session:
+    with (
+        lab.apply(tried.item, tried.plan, tried.more)[1] as staged,
+        lab.open(staged.model_path) as session,
+    ):
         for batch in data:
             a = {k: v[: batch.count] for k, v in lab.session.run(batch.feeds).items()}
             b = {k: v[: batch.count] for k, v in session.run(batch.feeds).items()}

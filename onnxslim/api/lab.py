@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -28,18 +29,21 @@ from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.save import Staged, stage
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.spec import parse_pass
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.session import Session, nbytes
 from onnxslim.runtime.specs import Feed
 from onnxslim.runtime.worker import Worker
 from onnxslim.verify.compare import Stats
-from onnxslim.verify.quantized import Judged
+from onnxslim.verify.quantized import Judged, speedup
 
 logger = logging.getLogger(__name__)
 
 BATCH, BATCH_BYTES = 16, 1 << 20
 JUDGED_SAMPLES, JUDGED_BYTES = 64, 8 << 20
 AUTO = ("minmax", "mse", "percentile")
+CAUTION = (2.0, 4.0)
+CLEAR_GAIN, NO_LOSS = 1.25, 0.97
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,14 @@ class Attempt:
         plan: What it follows.
         sqnr: Of the outputs, in dB.
         stats: Per output.
+        more: Passes that are run behind it, with the float model as their reference.
     """
 
     item: Any
     plan: Plan
     sqnr: float
     stats: dict[str, Stats]
+    more: tuple[Pass, ...] = ()
 
 
 @dataclass
@@ -108,6 +114,8 @@ class Lab:
         options: How models are run.
         stack: Closes what is opened here.
         on_step: Called with what is being done.
+        cache: Keep what was observed for the next run.
+        cached: It was there already.
     """
 
     model: ir.Model
@@ -116,7 +124,9 @@ class Lab:
     options: RunOptions
     stack: ExitStack
     on_step: Callable[[str], None]
+    cache: bool = False
     cached: bool = False
+    digest: str = ""
     tries: int = 0
     path: Path = field(init=False)
     session: Session = field(init=False)
@@ -128,7 +138,8 @@ class Lab:
         self.session = self.stack.enter_context(self.open(self.path))
         self.judged = Judged(self.session, list(self.samples.held_back()))
         first = next(self.samples.source.feeds(), None)
-        self.observations = Observations(sizes=sample_sizes(self.model, first))
+        feeds = _Again(self.samples.observed)
+        self.observations = Observations(feeds=feeds, sizes=sample_sizes(self.model, first))
 
     def open(self, path: Path, optimization: Any = "all") -> Session:
         """A session as the model will be run."""
@@ -139,12 +150,15 @@ class Lab:
             custom_ops=self.options.custom_ops,
         )
 
-    def observe(self, names: Sequence[str], cache: bool) -> None:
+    def observe(self, names: Sequence[str]) -> None:
         """See what occurs in these tensors on the samples that are not held back."""
         path = None
-        if cache:
+        if not self.observations.missing(names):
+            return
+        if self.cache:
             self.on_step("hashing the data")
-            path = cache_path(self.path, self.samples.source.digest(), names)
+            self.digest = self.digest or self.samples.source.digest()
+            path = cache_path(self.path, self.digest, names)
             self.cached = self.observations.load(path)
         missing = self.observations.missing(names)
         wanted = strides(self.model, missing, self.observations.sizes, self.samples.count)
@@ -170,24 +184,73 @@ class Lab:
         found: Plan = item.plan(self.model, self.observations.sizes)
         return found
 
-    def attempt(self, item: Any, plan: Plan | None = None) -> Attempt:
+    def attempt(self, item: Any, plan: Plan | None = None, more: tuple[Pass, ...] = ()) -> Attempt:
         """Quantize a copy and run it on the held-back samples."""
         self.tries += 1
         plan = plan or self.plan(item)
-        with self.apply(item, plan)[1] as staged, self.open(staged.model_path) as session:
+        with self.apply(item, plan, more)[1] as staged, self.open(staged.model_path) as session:
             stats = self.judged.stats(session)
-        return Attempt(item, plan, self.judged.sqnr(stats), stats)
+        return Attempt(item, plan, self.judged.sqnr(stats), stats, more)
 
-    def apply(self, item: Any, plan: Plan) -> tuple[ir.Model, Staged]:
-        """A copy with the pass run on it, in memory and as a file."""
+    def apply(self, item: Any, plan: Plan, more: tuple[Pass, ...] = ()) -> tuple[ir.Model, Staged]:
+        """A copy with the passes run on it, in memory and as a file."""
         copy = duplicate(self.model)
-        seen = replace(self.observations, plan=plan)
-        item.run(copy, PassContext(copy, worker=self.worker, calibration=seen))
+        ctx = PassContext(
+            copy,
+            worker=self.worker,
+            calibration=replace(self.observations, plan=plan),
+            reference=self.model,
+        )
+        for one in (item, *more):
+            one.run(copy, ctx)
         return copy, stage(copy)
 
-    def best_calibrator(self, item: Any, names: Sequence[str] = AUTO) -> Attempt:
-        """The calibrator whose model comes closest on the held-back samples."""
+    def improved(self, base: Attempt) -> Attempt:
+        """With integers chosen layer by layer, where that comes closer on held-back samples."""
+        if base.more or not base.plan.quantized:
+            return base
+        self.on_step("fitting the integers of each layer")
+        found = self.attempt(base.item, base.plan, (parse_pass("reconstruct-integers"),))
+        logger.info("integers chosen layer by layer: %.2f dB, %.2f before", found.sqnr, base.sqnr)
+        return found if found.sqnr > base.sqnr else base
+
+    def fastest(self, item: Any) -> tuple[Any, Plan]:
+        """The pass with as much caution as makes the fastest model, and its plan.
+
+        More caution is only tried where integers gain little. When no plan is as fast as the float
+        model, nothing is quantized.
+        """
         plan = self.plan(item)
+        self.observe(plan.observed)
+        best, speed = (item, plan), self._speed(item, plan)
+        for caution in CAUTION:
+            if speed >= CLEAR_GAIN or not plan.quantized:
+                break
+            tried = replace(item, caution=caution)
+            plan = self.plan(tried)
+            if plan.layers == best[1].layers:
+                continue
+            self.observe(plan.observed)
+            found = self._speed(tried, plan)
+            if found > 1.03 * speed:
+                best, speed = (tried, plan), found
+        if speed < NO_LOSS:
+            none = replace(item, caution=math.inf)
+            return none, self.plan(none)
+        return best
+
+    def _speed(self, item: Any, plan: Plan) -> float:
+        if not plan.quantized:
+            return 1.0
+        self.on_step("timing a plan")
+        feed = next(self.samples.source.rebatched(1).feeds())
+        with self.apply(item, plan)[1] as staged, self.open(staged.model_path) as session:
+            floating, integer = speedup(self.session, session, feed)
+        logger.info("caution %s: %.2fx", item.caution, floating / integer)
+        return floating / integer
+
+    def best_calibrator(self, item: Any, plan: Plan, names: Sequence[str] = AUTO) -> Attempt:
+        """The calibrator whose model comes closest on the held-back samples."""
         best: Attempt | None = None
         for name in names:
             self.on_step(f"trying the calibrator {name}")

@@ -66,6 +66,7 @@ class QuantizeOptions:
         strict: Slower than float, or below 15 dB, is an error.
         allow_random: Random calibration data is allowed.
         cache: Keep and use observations of the same model and data.
+        improve: Choose integers layer by layer where that comes closer.
     """
 
     mode: str = "static"
@@ -82,6 +83,7 @@ class QuantizeOptions:
     strict: bool = False
     allow_random: bool = False
     cache: bool = True
+    improve: bool = True
 
     def check(self) -> None:
         """Raises UsageError for values that make no sense."""
@@ -305,7 +307,7 @@ class _Job:
         lab, best = self._static() if self.asked.mode == "static" else (None, None)
         item = self.item() if best is None else best.item
         self.on_step("writing the quantized model")
-        entries = self._apply(item, lab)
+        entries = self._apply((item, *(best.more if best else ())), lab)
         with stage(self.model) as staged:
             check = self._check(lab)
             judgement = check.judge(staged.model_path, self.model, self.plan)
@@ -320,16 +322,40 @@ class _Job:
         samples = split(source)
         self.samples = samples.count
         self._count_samples(samples.count)
-        lab = Lab(self.base, self.worker, samples, self.options, self.stack, self.on_step)
-        item = self.item()
-        plan = lab.plan(item)
-        lab.observe(plan.observed, self._cached())
+        lab = Lab(
+            self.base,
+            self.worker,
+            samples,
+            self.options,
+            self.stack,
+            self.on_step,
+            cache=self._cached(),
+        )
+        item, plan = self._planned(lab)
         names = AUTO if self.asked.calibrator == "auto" else (self.asked.calibrator,)
-        best = lab.best_calibrator(item, names) if len(names) > 1 else lab.attempt(item, plan)
+        best = lab.best_calibrator(item, plan, names)
+        if self.asked.improve:
+            best = lab.improved(best)
         best = self._mixed(lab, best)
+        if self.asked.improve:
+            best = lab.improved(best)
         lab.observe_all()
         self.plan, self.method = best.plan, best.item.calibrator
         return lab, best
+
+    def _planned(self, lab: Lab) -> tuple[Any, Plan]:
+        item = self.item()
+        if get_target(self.asked.target).costs is not None and not self.asked.include:
+            item, plan = lab.fastest(item)
+            if not plan.quantized:
+                self.warnings.append(
+                    "no layer is worth integers here: the result is the simplified float model "
+                    "(--include 'op:*' quantizes all the same)"
+                )
+            return item, plan
+        plan = lab.plan(item)
+        lab.observe(plan.observed)
+        return item, plan
 
     def _cached(self) -> bool:
         return self.asked.cache and isinstance(self.options.data, (str, Path))
@@ -359,16 +385,16 @@ class _Job:
             self.warnings.append(f"{count} layers kept float to reach what was asked for")
         return found
 
-    def _apply(self, item: Pass, lab: Lab | None) -> list[PassEntry]:
+    def _apply(self, items: tuple[Pass, ...], lab: Lab | None) -> list[PassEntry]:
         """Run the pass as part of a recipe: structure is verified, what it did is recorded."""
         copy = duplicate(self.base)
         infer_shapes(copy, worker=self.worker)
         calibration: Any = None if lab is None else lab.observations
         if lab is None and self.options.data is not None:
             calibration = list(self._open().rebatched(1).feeds())[:FEWEST]
-        ctx = PassContext(copy, worker=self.worker, calibration=calibration)
+        ctx = PassContext(copy, worker=self.worker, calibration=calibration, reference=self.base)
         dead = get_pass("eliminate-dead")()
-        manager = Manager(Recipe("quantize", (item, dead)), on_pass=self.on_step)
+        manager = Manager(Recipe("quantize", (*items, dead)), on_pass=self.on_step)
         manager.run(copy, ctx)
         self.warnings += [w for w in ctx.warnings if w not in self.warnings]
         self.model = copy

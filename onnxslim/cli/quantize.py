@@ -66,6 +66,12 @@ def command(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep what was observed for the next run.")
     ] = True,
+    improve: Annotated[
+        bool,
+        typer.Option(
+            "--improve/--no-improve", help="Fit integers layer by layer where that comes closer."
+        ),
+    ] = True,
     report: common.Report = None,
     provider: common.Provider = "cpu",
     data: common.Data = None,
@@ -112,7 +118,7 @@ def command(
                 mode=mode, target=target, format=format, calibrator=calibrator,
                 include=tuple(include or ()), exclude=tuple(exclude or ()), min_sqnr=min_sqnr,
                 max_drop=max_drop, labels=labels, metric=metric, keep_io_types=keep_io_types,
-                strict=strict, allow_random=allow_random, cache=cache,
+                strict=strict, allow_random=allow_random, cache=cache, improve=improve,
             )  # fmt: skip
         except OnnxSlimError as error:
             failed: Any = getattr(error, "result", None)
