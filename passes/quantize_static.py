@@ -11,7 +11,7 @@ DequantizeLinear-13; placement as measured in ``docs/quantization.md``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import onnx_ir as ir
@@ -46,6 +46,7 @@ class QuantizeStatic(Pass):
         calibrator: How ranges follow from what was seen: minmax, percentile, mse or entropy.
         include: Only layers that match one of these globs are quantized.
         exclude: Layers that match one of these globs stay float.
+        caution: How much dearer than reckoned conversions are taken to be; inf quantizes nothing.
     """
 
     name: ClassVar[str] = "quantize-static"
@@ -56,6 +57,7 @@ class QuantizeStatic(Pass):
     calibrator: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    caution: float = 1.0
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         observations = _observations(ctx)
@@ -81,7 +83,10 @@ class QuantizeStatic(Pass):
             sizes: Sizes of symbolic dimensions in one sample.
         """
         chosen = Selection(model, self.include, self.exclude)
-        return make_plan(model, get_target(self.target), chosen, sizes)
+        target = get_target(self.target)
+        if target.costs is not None and self.caution != 1:
+            target = replace(target, costs=target.costs.dearer(self.caution))
+        return make_plan(model, target, chosen, sizes)
 
     def _observe(
         self, model: ir.Model, ctx: PassContext, observations: Observations, plan: Plan

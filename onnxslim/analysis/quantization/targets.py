@@ -9,7 +9,7 @@ documentation of explicit quantization in TensorRT 10.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -54,6 +54,15 @@ class Costs:
     conversion: float = 0.2
     layout: float = 0.65
     pooled: float = 90.0
+
+    def dearer(self, factor: float) -> Costs:
+        """The same with conversions that cost more."""
+        return replace(
+            self,
+            node=self.node * factor,
+            conversion=self.conversion * factor,
+            layout=self.layout * factor,
+        )
 
 
 @dataclass(frozen=True)
