@@ -69,6 +69,7 @@ def test_a_plug_in_adds_a_pass(plugin: Path, tmp_path: Path) -> None:
     model = net("a = Neg(x)  b = Neg(a)  y = Relu(b)", x="float[2]")
     onnx.save(model, str(tmp_path / "m.onnx"))
     line = ["optimize", "m.onnx", "-o", "out.onnx", "--recipe", "none"]
-    run(["-m", "onnxslim", *line, "-p", "eliminate-double-negation"], tmp_path, plugin)
+    passes = ["-p", "eliminate-double-negation", "-p", "eliminate-dead"]
+    run(["-m", "onnxslim", *line, *passes], tmp_path, plugin)
     assert [n.op_type for n in onnx.load(tmp_path / "out.onnx").graph.node] == ["Relu"]
     assert "eliminate-double-negation" in run(["-m", "onnxslim", "passes"], tmp_path, plugin)

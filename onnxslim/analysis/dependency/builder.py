@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import gcd, prod
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.dependency.atoms import STAYS, Atoms, Labels
 from onnxslim.analysis.dependency.groups import Indices, Role
-from onnxslim.analysis.dims import Dim
+from onnxslim.analysis.dims import Dim, to_poly
+from onnxslim.analysis.polynomial import text_of
 from onnxslim.analysis.shape_context import describe
-from onnxslim.analysis.symbols import evaluate, symbols
 from onnxslim.graph.edit import constant_tensor, get_input, shape_of, subgraphs
 
 Axes = list[Labels | None]
@@ -136,13 +137,21 @@ class Builder:
         """
         if isinstance(dim, int):
             return dim
-        for name in symbols(dim):
-            if name not in self._primes:
-                prime = _next_prime(max(self._primes.values(), default=_FIRST_PRIME))
-                while any(size % prime == 0 for size in self._sizes):
-                    prime = _next_prime(prime)
-                self._primes[name] = prime
-        return evaluate(dim, self._primes)
+        terms = to_poly(dim)
+        common = gcd(*(n for _, n in terms))
+        if len(terms) == 1:
+            return common * prod(self._prime(atom) for atom in terms[0][0])
+        rest = tuple((atoms, n // common) for atoms, n in terms)
+        return common * self._prime(text_of(rest))
+
+    def _prime(self, name: str) -> int:
+        """A prime for a symbol, or for a formula that is no product of symbols."""
+        if name not in self._primes:
+            prime = _next_prime(max(self._primes.values(), default=_FIRST_PRIME))
+            while any(size % prime == 0 for size in self._sizes):
+                prime = _next_prime(prime)
+            self._primes[name] = prime
+        return self._primes[name]
 
     def numbers(self, value: ir.Value | None) -> list[int] | None:
         """Sizes of a tensor's axes as :meth:`number` sees them."""
