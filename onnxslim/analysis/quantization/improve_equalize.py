@@ -23,9 +23,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-ROUNDS, ENOUGH = 40, 1e-3
-_RANGE = 1e4
-"""A channel is scaled by at most this, so that weak channels do not become noise."""
+ROUNDS, ENOUGH = 200, 1e-3
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def equalize(
     for _ in range(rounds):
         moved = 0.0
         for number, link in enumerate(links):
-            scale = _scale(found, link, totals[number])
+            scale = _scale(found, link)
             totals[number] = totals[number] * scale
             moved = max(moved, float(np.abs(np.log(scale)).max(initial=0.0)))
             found[link.producer] = found[link.producer].scaled(1 / scale, inputs=False)
@@ -113,11 +111,10 @@ def equalize(
     return found, totals
 
 
-def _scale(kernels: Sequence[Kernel], link: Link, total: Array) -> Array:
+def _scale(kernels: Sequence[Kernel], link: Link) -> Array:
     """(C,) what to divide the channels of a link by; 1 for channels without weights."""
     before = kernels[link.producer].peaks(inputs=False)
     reading = [kernels[i].peaks(inputs=True) for i in link.consumers]
     after = np.max([r.reshape(-1, link.spread).max(axis=1) for r in reading], axis=0)
     used = (before > 0) & (after > 0)
-    scale = np.sqrt(np.where(used, before, 1.0) / np.where(used, after, 1.0))
-    return np.asarray(np.clip(total * scale, 1 / _RANGE, _RANGE) / total)
+    return np.asarray(np.sqrt(np.where(used, before, 1.0) / np.where(used, after, 1.0)))
