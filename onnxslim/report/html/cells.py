@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_ROWS = 1500
+MOST_ROWS = 500
 """Rows of a table in the page; the document below it holds all."""
 
 
@@ -90,9 +90,14 @@ class Section:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> Table:
-    """A table from cells, texts and numbers; long ones are cut."""
+    """A table from cells, texts and numbers; of a long one the rows with the longest bars stay."""
     made = [[c if isinstance(c, Cell) else cell(c) for c in row] for row in rows]
-    return Table(columns, made[:MOST_ROWS], note, len(made) > 1, max(len(made) - MOST_ROWS, 0))
+    hidden = max(len(made) - MOST_ROWS, 0)
+    if hidden:
+        weights = [-max((c.part or 0.0) for c in row) for row in made]
+        order = sorted(range(len(made)), key=lambda i: (weights[i], i))
+        made = [made[i] for i in sorted(order[:MOST_ROWS])]
+    return Table(columns, made, note, len(made) > 1, hidden)
 
 
 def cell(value: Any) -> Cell:

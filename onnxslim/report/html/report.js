@@ -76,6 +76,7 @@
     const style = {};
     let view, rows, scale = 1, left = 0, top = 0, chosen = -1, hits = [], hit = -1, pending = false;
     const changes = boxes.map((b, i) => i).filter((i) => boxes[i].s !== 0);
+    changes.sort((a, b) => graph.views.full.y[a] - graph.views.full.y[b] || graph.views.full.x[a] - graph.views.full.x[b]);
 
     function colours() {
       const found = getComputedStyle(document.documentElement);
@@ -256,6 +257,8 @@
       scale = Math.max(0.5, Math.min(1, stageWidth() / (view.width + 40)));
       const first = changes.length ? changes[0] : view.box.find((b) => b >= 0);
       centre(first, true);
+      const wide = stageWidth() / scale;
+      left = view.width <= wide ? (view.width - wide) / 2 : Math.min(Math.max(left, -24), view.width - wide + 24);
       top = Math.max(-24 / scale, view.y[view.at.get(first)] - 60 / scale);
     }
     function centre(box, keep) {

@@ -22,6 +22,10 @@ TITLES = {
 }
 
 
+LEAST_SQNR = 15.0
+"""Decibels of the output below which a result is called into question."""
+
+
 def sections(document: Document) -> list[Section]:
     """All sections that the document has something for, the verdict first."""
     found: list[Section] = []
@@ -51,9 +55,17 @@ def verdict(document: Document) -> tuple[str, str]:
             return "No difference but names, order and storage", "good"
         return f"{document['changes']} differences", "warn"
     checked = document.get("verification")
-    if checked is not None:
-        return _verified(checked)
-    return "", ""
+    if checked is None:
+        return "", ""
+    if command == "quantize" and checked.get("ok"):
+        sqnr = document.get("sqnr_db")
+        close = f": output SQNR {sqnr:.1f} dB" if isinstance(sqnr, (int, float)) else ""
+        return f"Runs in ONNX Runtime{close}", _loudness(sqnr)
+    return _verified(checked)
+
+
+def _loudness(sqnr: Any) -> str:
+    return "warn" if isinstance(sqnr, (int, float)) and sqnr < LEAST_SQNR else "good"
 
 
 def _verified(checked: Mapping[str, Any]) -> tuple[str, str]:
@@ -63,6 +75,9 @@ def _verified(checked: Mapping[str, Any]) -> tuple[str, str]:
         return "The result was not compared with the model given", "warn"
     runs = checked.get("samples")
     level = checked.get("level")
+    if level == "masked":
+        text = f"Cut exactly: like the model given with the removed channels at 0, on {runs} inputs"
+        return text, "good"
     if level == "full":
         return f"Verified in ONNX Runtime: the same outputs on {runs} inputs", "good"
     return f"Verified in ONNX Runtime ({level}) on {runs} inputs", "good"
@@ -75,7 +90,8 @@ def _summary(document: Document) -> Iterator[Section]:
         for key, label, show in _ROWS:
             b, a = before.get(key), after.get(key)
             tone = _tone(b, a)
-            detail = f"was {show(b)}" + (f", {change(b, a)}" if change(b, a) else "")
+            percent = change(b, a) if key != "opset" else ""
+            detail = "unchanged" if b == a else f"was {show(b)}" + f", {percent}" * bool(percent)
             cards.append(Card(label, show(a), detail, tone))
     model = document.get("model")
     if isinstance(model, Mapping):
@@ -203,7 +219,9 @@ def _verification(document: Document) -> Iterator[Section]:
          Cell(str(o.get("status")), tone=_STATUS.get(str(o.get("status")), "")))
         for name, o in outputs.items()
     ]  # fmt: skip
-    section = Section("outputs", "Outputs, compared in ONNX Runtime")
+    lossy = document.get("command") in ("prune", "compress")
+    title = "Outputs of the cut, before weights were repaired" if lossy else "Outputs, compared"
+    section = Section("outputs", title)
     section.tables.append(table(
         ("output", "max abs", "max rel", "cosine", "SQNR dB", "limit", "status"), rows,
         "SQNR is empty where nothing differs.",
