@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,15 +17,21 @@ from onnxslim.analysis.linear_work import LinearLayer, linear_layers
 from onnxslim.analysis.pruned_cost import bindings_of
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.analysis.symbols import symbols
-from onnxslim.api.prune_options import Goal
+from onnxslim.api.latency import latency_table
+from onnxslim.api.options import RunOptions
+from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Ruler, Search
 from onnxslim.errors import DataError, TargetError
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.provenance import copy_provenance
+from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager
 from onnxslim.pipeline.recipes import Recipe
+from onnxslim.pipeline.registry import get_pass
+from onnxslim.pipeline.spec import make_pass
+from onnxslim.verify.metrics import get_metric
 
 Maker = Callable[[Budget, str, str], Pass]
 """The pass for a budget, a criterion and a scope."""
@@ -35,6 +41,10 @@ TRIAL_WORK = 3e10
 
 LOCAL = (("obs", "local"), ("l2", "local"))
 ALLOCATED = (("obs", "auto"), *LOCAL)
+
+WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
+WITHOUT_DATA: tuple[str, ...] = ("correct-bias",)
+"""Passes that bring accuracy back, with calibration data and without."""
 
 _STEPS = 12
 
@@ -54,6 +64,35 @@ class Chooser:
     make: Maker
     search: Search | None
     notes: list[str] = field(default_factory=list)
+
+    def choose(
+        self,
+        goal: Budget | Goal,
+        asked: PruneOptions,
+        macs: float | None,
+        samples: int,
+        ctx: PassContext,
+        table: Callable[[], LatencyTable],
+    ) -> Pass:
+        """The pass that a budget amounts to.
+
+        Args:
+            goal: The budget.
+            asked: Everything else.
+            macs: Of the dense model for one sample; None when unknown.
+            samples: For calibration.
+            ctx: With calibration data, if there is any.
+            table: Finds or measures the latency table.
+        """
+        if isinstance(goal, Budget):
+            free = (asked.criterion, asked.scope, asked.steps) == ("auto", "auto", 1)
+            if free and asked.search and asked.recover:
+                return self.variants(goal, macs, samples)
+            return self.make(goal, "auto", "auto")
+        if goal.kind == "max_drop":
+            metric = None if asked.labels is None else get_metric(asked.metric)
+            return self.max_drop(goal, Ruler(metric))
+        return self.latency(goal, table(), ctx)
 
     def variants(self, budget: Budget, macs: float | None, samples: int) -> Pass:
         """The best of a few ways to choose channels, on samples held back.
@@ -173,11 +212,50 @@ def _size(dim: Dim, sizes: dict[str, int]) -> int:
     return dim if isinstance(dim, int) else sizes.get(next(iter(symbols(dim)), ""), 1)
 
 
+def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Maker:
+    """Makes passes with everything that was asked for besides the budget."""
+
+    def make(budget: Budget, criterion: str, scope: str) -> Pass:
+        return make_pass(
+            get_pass("prune-channels"),
+            {
+                budget.kind: budget.amount,
+                "criterion": criterion if asked.criterion == "auto" else asked.criterion,
+                "scope": scope if asked.scope == "auto" else asked.scope,
+                "keep": list(asked.keep), "layers": list(asked.layers),
+                "round_to": asked.round_to or 0, "min_channels": asked.min_channels or 0,
+                "steps": asked.steps, "schedule": asked.schedule, "seed": seed,
+                "dims": [f"{name}={size}" for name, size in sizes.items()],
+            },
+        )  # fmt: skip
+
+    return make
+
+
+def recovery_passes(asked: PruneOptions, has_data: bool) -> tuple[Pass, ...]:
+    """Passes that bring accuracy back."""
+    wanted = WITH_DATA if has_data else WITHOUT_DATA
+    return tuple(make_pass(get_pass(name), {}) for name in wanted) if asked.recover else ()
+
+
+def table_for(
+    model: ir.Model,
+    asked: PruneOptions,
+    options: RunOptions,
+    target: Path | None,
+    on_step: Callable[[str], None],
+) -> LatencyTable:
+    """The latency table: the one given, or one measured here and saved beside the result."""
+    if asked.latency_table is not None:
+        return LatencyTable.load(asked.latency_table)
+    on_step("measuring layers")
+    with stage(model) as staged:
+        table = latency_table(staged.model_path, options=options, on_step=on_step)
+    if target is not None:
+        table.save(target.with_name(f"{target.stem}.latency.json"))
+    return table
+
+
 def deadline(seconds: float | None) -> float:
     """The time after which no further try is started."""
     return math.inf if seconds is None else time.monotonic() + seconds
-
-
-def table_beside(output: Path) -> Path:
-    """Where a table measured for a result is saved."""
-    return output.with_name(f"{output.stem}.latency.json")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxslim.api.prune_options import Goal
 from onnxslim.api.results import Result
 
 if TYPE_CHECKING:
@@ -88,13 +89,18 @@ def _asked(budget: Budget, decision: Decision) -> str:
     return f"{budget.amount:.6g} {name} ({percent})" if budget.absolute else percent
 
 
-def budget_entry(decision: Decision) -> dict[str, Any]:
+def missed_entry(goal: Budget | Goal) -> dict[str, Any]:
+    """``budget`` of the document when it cannot be met."""
+    return {"kind": goal.kind, "asked": goal.amount, "met": False}
+
+
+def budget_entry(decision: Decision, goal: Budget | Goal) -> dict[str, Any]:
     """``budget`` of the document."""
     before, after = decision.channels
     grain = decision.granularity
     return {
-        "kind": decision.budget.kind,
-        "asked": decision.budget.amount,
+        "kind": goal.kind,
+        "asked": goal.amount,
         "met": True,
         "macs": _cost_entry(decision.macs),
         "parameters": _cost_entry(decision.parameters),

@@ -11,15 +11,13 @@ from typing import Any
 
 from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
-from onnxslim.analysis.latency import LatencyTable
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.comparing import compare
-from onnxslim.api.latency import latency_table
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
-from onnxslim.api.prune_goals import Chooser, deadline, table_beside
+from onnxslim.api.prune_goals import Chooser, deadline, pass_maker, recovery_passes, table_for
 from onnxslim.api.prune_options import Amount, Goal, PruneOptions, one_budget
-from onnxslim.api.prune_search import Ruler, Search, finely
+from onnxslim.api.prune_search import Search, finely
 from onnxslim.api.pruned import (
     PruneResult,
     Recovery,
@@ -28,6 +26,7 @@ from onnxslim.api.pruned import (
     frozen_entries,
     group_entries,
     headline,
+    missed_entry,
 )
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
@@ -46,13 +45,10 @@ from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager, PassRecord
 from onnxslim.pipeline.pruning import PRUNED, Decision, privatize
 from onnxslim.pipeline.recipes import Recipe, get_recipe
-from onnxslim.pipeline.registry import get_pass
-from onnxslim.pipeline.spec import make_pass
 from onnxslim.report.summary import summarize
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.specs import Feed, output_names, specs_of
 from onnxslim.runtime.worker import Worker
-from onnxslim.verify.metrics import get_metric
 from onnxslim.verify.numerics import Verifier
 from onnxslim.verify.selfcheck import self_check
 from onnxslim.verify.structure import verify_structure
@@ -61,10 +57,6 @@ from onnxslim.verify.verification import NOT_VERIFIED, Verification
 
 SAMPLES = 256
 """Calibration samples by default."""
-
-WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
-WITHOUT_DATA: tuple[str, ...] = ("correct-bias",)
-"""Passes that bring accuracy back, with calibration data and without."""
 
 
 def prune(
@@ -224,44 +216,22 @@ class _Job:
             self._runnable()
             self._self_check()
 
-    def _pass(self, budget: Budget, criterion: str, scope: str) -> Pass:
-        asked, sizes = self.asked, self.description.dims
-        return make_pass(
-            get_pass("prune-channels"),
-            {
-                budget.kind: budget.amount,
-                "criterion": criterion if asked.criterion == "auto" else asked.criterion,
-                "scope": scope if asked.scope == "auto" else asked.scope,
-                "keep": list(asked.keep), "layers": list(asked.layers),
-                "round_to": asked.round_to or 0, "min_channels": asked.min_channels or 0,
-                "steps": asked.steps, "schedule": asked.schedule, "seed": self.options.seed,
-                "dims": [f"{name}={size}" for name, size in sizes.items()],
-            },
-        )  # fmt: skip
-
     def choose(self, target: Path | None, dry_run: bool) -> None:
         """Find the pass that the budget amounts to."""
         goal, asked = self.goal, self.asked
         search = None
         if self.data is not None and not dry_run:
             search = Search(
-                self.model, self.worker, finely(self._labelled()), self._recovery(), self.on_step,
-                until=deadline(asked.time_limit),
+                self.model, self.worker, finely(self._labelled()), recovery_passes(asked, True),
+                self.on_step, until=deadline(asked.time_limit),
             )  # fmt: skip
-        chooser = Chooser(self.model, self._pass, search)
+        make = pass_maker(asked, self.options.seed, self.description.dims)
+        chooser = Chooser(self.model, make, search)
         try:
-            if isinstance(goal, Budget):
-                tries = asked.search and (asked.criterion, asked.scope) == ("auto", "auto")
-                self.made_by = (
-                    chooser.variants(goal, self.before.macs, len(self.data or ()))
-                    if tries and asked.recover and asked.steps == 1
-                    else self._pass(goal, "auto", "auto")
-                )
-            elif goal.kind == "max_drop":
-                metric = None if asked.labels is None else get_metric(asked.metric)
-                self.made_by = chooser.max_drop(goal, Ruler(metric))
-            else:
-                self.made_by = chooser.latency(goal, self._table(target), self.ctx)
+            self.made_by = chooser.choose(
+                goal, asked, self.before.macs, len(self.data or ()), self.ctx,
+                lambda: table_for(self.model, asked, self.options, target, self.on_step),
+            )  # fmt: skip
         except TargetError as error:
             error.result = self._missed()  # type: ignore[attr-defined]
             raise
@@ -276,17 +246,6 @@ class _Job:
         return open_samples(
             self.options, specs_of(self.model), self.description, self.model, labels=asked.labels
         )
-
-    def _table(self, target: Path | None) -> LatencyTable:
-        """The latency table: the one given, or one measured here and saved beside the result."""
-        if self.asked.latency_table is not None:
-            return LatencyTable.load(self.asked.latency_table)
-        self.on_step("measuring layers")
-        with stage(self.model) as staged:
-            table = latency_table(staged.model_path, options=self.options, on_step=self.on_step)
-        if target is not None:
-            table.save(table_beside(target))
-        return table
 
     def _runnable(self) -> None:
         excess = excessive_work(self.model)
@@ -342,16 +301,11 @@ class _Job:
         """Bring accuracy back: from data where there is some."""
         if not self.asked.recover:
             return
-        passes = self._recovery()
+        passes = recovery_passes(self.asked, self.data is not None)
         self.on_step("recovering")
         self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[-len(passes) :]):
             self.recovery = "data-free" if self.data is None else "data"
-
-    def _recovery(self) -> tuple[Pass, ...]:
-        """Passes that bring accuracy back."""
-        wanted = WITHOUT_DATA if self.data is None else WITH_DATA
-        return tuple(make_pass(get_pass(name), {}) for name in wanted) if self.asked.recover else ()
 
     def simplify(self, verify: bool, target: Path | None) -> None:
         """Fold and clean what is left; compare it with what it was before that."""
@@ -422,7 +376,7 @@ class _Job:
                 *verification_warnings(self.verification),
             ],
             input=None if path is None else str(path),
-            budget={**budget_entry(self.decision), **self._asked()},
+            budget=budget_entry(self.decision, self.goal),
             groups=group_entries(self.decision),
             frozen=frozen_entries(self.decision),
             recovery=self.recovery,
@@ -430,9 +384,6 @@ class _Job:
             headline=headline(self.decision),
             decision=self.decision,
         )  # fmt: skip
-
-    def _asked(self) -> dict[str, Any]:
-        return {"kind": self.goal.kind, "asked": self.goal.amount}
 
     def _missed(self) -> PruneResult:
         """The result when the budget cannot be met: the model as it was."""
@@ -445,5 +396,5 @@ class _Job:
             verification=NOT_VERIFIED,
             warnings=list(self.ctx.warnings),
             input=None if path is None else str(path),
-            budget={**self._asked(), "met": False},
+            budget=missed_entry(self.goal),
         )

@@ -14,6 +14,7 @@ from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.quantization.ranges import CALIBRATORS
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.checking import Check, Gates, Judgement
+from onnxslim.api.equalizing import equalized
 from onnxslim.api.lab import AUTO, Attempt, Lab, split
 from onnxslim.api.optimizing import optimize
 from onnxslim.api.options import RunOptions
@@ -226,6 +227,7 @@ class _Job:
         self.stack, self.on_step, self.verify = stack, on_step, verify
         self.warnings: list[str] = []
         self.plan: Plan | None = None
+        self.equalization: list[PassEntry] = []
         self.method: str | None = None
         self.samples = 0
 
@@ -307,7 +309,8 @@ class _Job:
         lab, best = self._static() if self.asked.mode == "static" else (None, None)
         item = self.item() if best is None else best.item
         self.on_step("writing the quantized model")
-        entries = self._apply((item, *(best.more if best else ())), lab)
+        more = best.more if best else ()
+        entries = [*self.equalization, *self._apply((item, *more), lab)]
         with stage(self.model) as staged:
             check = self._check(lab)
             judgement = check.judge(staged.model_path, self.model, self.plan)
@@ -335,6 +338,8 @@ class _Job:
         names = AUTO if self.asked.calibrator == "auto" else (self.asked.calibrator,)
         best = lab.best_calibrator(item, plan, names)
         if self.asked.improve:
+            lab, best, self.equalization = equalized(lab, best, names)
+            self.base = lab.model
             best = lab.improved(best)
         best = self._mixed(lab, best)
         if self.asked.improve:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from onnxslim.verify.structure import verify_structure
 
 Check = Callable[[Path], bool]
 
+_RECIPE = re.compile(r"\s--recipe[ =](\S+)")
 _OPTIMIZE = re.compile(r"\bonnxslim\s+optimize\b")
 _NOT_FOUND = (126, 127)
 
@@ -95,8 +96,8 @@ class CommandCheck:
     def _matches(self, found: Outcome) -> bool:
         return self.match is None or re.search(self.match, found.text) is not None
 
-    def on_original(self, path: Path) -> CommandCheck:
-        """The same, knowing how it fails on the model as given.
+    def on_original(self, path: Path, label: str) -> CommandCheck:
+        """The same, knowing how it fails on the model as given, which errors call ``label``.
 
         Raises:
             TargetError: When it does not fail.
@@ -107,10 +108,12 @@ class CommandCheck:
             said = found.text.strip().splitlines()[-1:] or ["no such command"]
             raise UsageError(f"the check cannot be run: {said[0]}")
         if found.code == 0:
-            raise TargetError(f"the check does not fail on {path} (exit code 0): nothing to reduce")
+            raise TargetError(
+                f"the check does not fail on {label} (exit code 0): nothing to reduce"
+            )
         if not self._matches(found):
             raise TargetError(
-                f"the check fails on {path} ({found.describe()}), but nothing that it prints "
+                f"the check fails on {label} ({found.describe()}), but nothing that it prints "
                 f"matches {self.match!r}"
             )
         return CommandCheck(self.command, self.match, self.timeout, found.code)
@@ -248,7 +251,8 @@ def reduce(
         search = _Search(bool, Path(folder), max_checks, deadline)
         original = Path(folder) / "original.onnx"
         saved = save(start, original)
-        failure = _prepare(search, check, original, match, timeout)
+        label = str(path_of(model) or "the model")
+        failure = _prepare(search, check, original, label, (match, timeout))
         passes, complete = None, True
         infer_shapes(start)
         shrinker = Shrinker(start, search.fails, on_step)
@@ -278,12 +282,16 @@ def reduce(
 
 
 def _prepare(
-    search: _Search, check: str | Check, original: Path, match: str | None, timeout: float
+    search: _Search,
+    check: str | Check,
+    original: Path,
+    label: str,
+    options: tuple[str | None, float],
 ) -> str:
     """Set the check and see it fail on the model as it is written here; returns how."""
     search.checks = 1
     if isinstance(check, str):
-        known = CommandCheck(check, match, timeout).on_original(original)
+        known = CommandCheck(check, *options).on_original(original, label)
         search.check = known
         return Outcome(known.code, "").describe()
     if not check(original):
@@ -296,31 +304,31 @@ def _fewest_passes(
     search: _Search, path: Path, on_step: Callable[[str], None] | None
 ) -> tuple[str, ...] | None:
     """Leave out the passes of our recipe that the failure does not need."""
-    check = search.check
-    if not isinstance(check, CommandCheck) or not _OPTIMIZE.search(check.command):
+    given = search.check
+    if not isinstance(given, CommandCheck) or not _OPTIMIZE.search(given.command):
         return None
-    recipe = re.search(r"--recipe[ =](\S+)", check.command)
+    check: CommandCheck = given
+    recipe = _RECIPE.search(check.command)
     try:
         known = get_recipe(recipe[1].strip("'\"") if recipe else "default")
     except OnnxSlimError:
         return None
-    names = [format_pass(p).split("{")[0] for p in known.passes()]
-    names = list(dict.fromkeys(n for n in names if f"--skip {n}" not in check.command))
+    specs = {format_pass(p).split("{")[0]: format_pass(p) for p in known.passes()}
+    names = [n for n in specs if f"--skip {n}" not in check.command]
 
-    def without(kept: Sequence[str]) -> CommandCheck:
-        skips = " ".join(f"--skip {n}" for n in names if n not in set(kept))
-        command = _OPTIMIZE.sub(lambda m: f"{m[0]} {skips}".rstrip(), check.command)
-        return CommandCheck(command, check.match, check.timeout, check.code)
-
-    def fails(kept: Sequence[str]) -> bool:
-        if on_step is not None:
-            on_step(f"passes: {len(kept)} of {len(names)}")
-        search.check = without(kept)
+    def fails(words: list[str]) -> bool:
+        command = _OPTIMIZE.sub(lambda m: shlex.join([*m[0].split(), *words]), check.command)
+        search.check = replace(check, command=command)
         return search.runs(path)
 
-    try:
-        found = minimize(names, fails)
-    finally:
-        search.check = check
-    search.check = without(found)
+    def needs(kept: Sequence[str]) -> bool:
+        if on_step is not None:
+            on_step(f"passes: {len(kept)} of {len(names)}")
+        return fails([w for n in names if n not in set(kept) for w in ("--skip", n)])
+
+    found = minimize(names, needs)
+    check = replace(check, command=_RECIPE.sub("", check.command))
+    alone = ["--recipe", "none", *(w for n in found for w in ("-p", specs[n]))]
+    if not fails(alone):
+        needs(found)
     return tuple(found)
