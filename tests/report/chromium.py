@@ -7,11 +7,12 @@ installed.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import time
 from pathlib import Path
 from types import TracebackType
@@ -40,19 +41,21 @@ class Chromium:
     def __init__(self, folder: Path, width: int = 1300, height: int = 900) -> None:
         program = find()
         assert program is not None
-        theirs, self._out = os.pipe()
-        self._in, mine = os.pipe()
+        read, self._out = os.pipe()
+        self._in, write = os.pipe()
+        theirs, mine = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (read, write))
         arguments = [
             program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-dev-shm-usage", "--remote-debugging-pipe", f"--user-data-dir={folder}",
             f"--window-size={width},{height}", "about:blank",
         ]  # fmt: skip
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{theirs} 4>&{mine}', "sh", *arguments]
-        self._process = subprocess.Popen(
-            shell, pass_fds=(theirs, mine), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        os.close(theirs)
-        os.close(mine)
+        places: list[Any] = [
+            (os.POSIX_SPAWN_OPEN, end, os.devnull, os.O_RDWR, 0) for end in (0, 1, 2)
+        ]
+        places += [(os.POSIX_SPAWN_DUP2, theirs, 3), (os.POSIX_SPAWN_DUP2, mine, 4)]
+        self._process = os.posix_spawn(program, arguments, os.environ, file_actions=places)
+        for end in (read, write, theirs, mine):
+            os.close(end)
         self._rest = b""
         self._number = 0
         self.events: list[dict[str, Any]] = []
@@ -145,11 +148,13 @@ class Chromium:
         """End the browser."""
         for end in (self._out, self._in):
             os.close(end)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        deadline = time.monotonic() + 10
+        while os.waitpid(self._process, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                os.kill(self._process, signal.SIGKILL)
+                os.waitpid(self._process, 0)
+                break
+            time.sleep(0.05)
 
     def __enter__(self) -> Self:
         return self

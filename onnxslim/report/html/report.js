@@ -59,6 +59,7 @@
   const STATUS = ["same", "added", "removed", "changed"];
   const SAID = ["in both, unchanged", "added", "removed", "changed"];
   const HEIGHT = 34;
+  const SMALLEST = 0.04;
   const KINDS = [
     ["Conv, MatMul, \u2026", "#4a84c4", /Conv|MatMul|Gemm|LSTM|GRU|RNN|Attention|Einsum/],
     ["activation", "#c9822b", /Relu|Sigmoid|Tanh|Gelu|Swish|Softmax|Clip|Elu|Erf|Mish|HardS|Softplus/],
@@ -246,7 +247,12 @@
     // ---------------------------------------------------------------- moving
     const stageWidth = () => canvas.clientWidth - map.clientWidth;
     function fit() {
-      scale = Math.min(1.25, stageWidth() / (view.width + 40), canvas.clientHeight / (view.height + 40));
+      const whole = Math.min(1.25, stageWidth() / (view.width + 40), canvas.clientHeight / (view.height + 40));
+      if (whole < SMALLEST) {
+        zoom(SMALLEST / scale, stageWidth() / 2, canvas.clientHeight / 2);
+        return;
+      }
+      scale = whole;
       left = (view.width - stageWidth() / scale) / 2;
       top = (view.height - canvas.clientHeight / scale) / 2;
       draw();
@@ -271,7 +277,7 @@
       draw();
     }
     function zoom(factor, px, py) {
-      const next = Math.max(0.01, Math.min(4, scale * factor));
+      const next = Math.max(SMALLEST / 2, Math.min(4, scale * factor));
       left += px / scale - px / next;
       top += py / scale - py / next;
       scale = next;
