@@ -108,6 +108,18 @@ def run_options(
     )
 
 
+def spare_threads() -> None:
+    """Keep NumPy to one thread where there are few cores; to be called before it is imported.
+
+    The threads of its matrix products spin while they wait for each other, which on two busy cores
+    is most of the time.
+    """
+    import os
+
+    if (os.cpu_count() or 1) <= 2:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def set_up_logging(verbose: bool) -> None:
     """Log everything of this package to standard error under ``-v``."""
     import logging

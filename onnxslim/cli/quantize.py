@@ -97,6 +97,7 @@ def command(
     verbose: common.Verbose = False,
 ) -> int:
     """Quantize a model so that it runs faster, and say how close it stays."""
+    common.spare_threads()
     from onnxslim.api.quantizing import quantize
     from onnxslim.errors import OnnxSlimError, UsageError
 
