@@ -56,7 +56,7 @@ def make_gemm(
         dtype = a.dtype or b.dtype
         assert dtype is not None
         inputs.append(ctx.constant(graph, "zero", np.zeros(1, dtype.numpy())))
-    return ir.node("Gemm", inputs, kept)
+    return edit.new_node("Gemm", inputs, kept)
 
 
 def graph_of(node: ir.Node) -> ir.Graph:

@@ -48,7 +48,7 @@ def build(
     change = _CHANGES.get(node.op_type)
     if change is not None:
         change(node, perms, inputs, attributes, ctx)
-    return ir.node(node.op_type, inputs, attributes, num_outputs=len(node.outputs))
+    return edit.new_node(node.op_type, inputs, attributes, num_outputs=len(node.outputs))
 
 
 def _constant(

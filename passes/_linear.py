@@ -192,8 +192,8 @@ def write_linear(
     assert w is not None
     values: list[ir.Value | None] = [x, ctx.constant(graph, w.name, new_weight)]
     if layer.op == "MatMul" and not new_bias.any():
-        return ir.node("MatMul", values)
+        return edit.new_node("MatMul", values)
     stem = b.name if b is not None else f"{w.name}_bias"
     values.append(ctx.constant(graph, stem, new_bias))
     attributes = {name: item for name, item in old.attributes.items() if name != "beta"}
-    return ir.node("Gemm" if layer.op == "MatMul" else layer.op, values, attributes)
+    return edit.new_node("Gemm" if layer.op == "MatMul" else layer.op, values, attributes)

@@ -43,7 +43,7 @@ class Plan:
         nodes: list[ir.Node] = []
         values = [self._part(part, graph, stem, nodes, ctx) for part in self.parts]
         if len(values) > 1:
-            nodes.append(ir.node("Concat", values, {"axis": 0}))
+            nodes.append(edit.new_node("Concat", values, {"axis": 0}))
         return nodes
 
     def _part(
@@ -62,17 +62,17 @@ class Plan:
             return nodes[-1].outputs[0]
         shape = self.shapes.get(part.tensor)
         if shape is None:
-            nodes.append(ir.node("Shape", [part.tensor]))
+            nodes.append(edit.new_node("Shape", [part.tensor]))
             shape = nodes[-1].outputs[0]
         index = ctx.constant(graph, stem, np.array(part.axes, np.int64))
-        nodes.append(ir.node("Gather", [shape, index], {"axis": 0}))
+        nodes.append(edit.new_node("Gather", [shape, index], {"axis": 0}))
         return nodes[-1].outputs[0]
 
 
 def _shape(tensor: ir.Value, axes: tuple[int, ...]) -> ir.Node:
     """Shape of consecutive axes; of all of them without attributes."""
     limits = {"start": axes[0], "end": axes[-1] + 1}
-    return ir.node("Shape", [tensor], {} if len(axes) == edit.rank_of(tensor) else limits)
+    return edit.new_node("Shape", [tensor], {} if len(axes) == edit.rank_of(tensor) else limits)
 
 
 class Sources:

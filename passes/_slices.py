@@ -97,11 +97,11 @@ def make_slice(
     if all(step == 1 for step in columns["steps"]):
         del columns["steps"]
     if ctx.opset < 10:
-        return ir.node("Slice", [x], columns)
+        return edit.new_node("Slice", [x], columns)
     inputs = [
         ctx.constant(graph, name, np.array(column, np.int64)) for name, column in columns.items()
     ]
-    return ir.node("Slice", [x, *inputs])
+    return edit.new_node("Slice", [x, *inputs])
 
 
 def compose(first: Range, second: Range, size: Dim | None) -> Range | None:

@@ -67,10 +67,10 @@ def _stack(
     assert isinstance(graph, ir.Graph)
     for place in places:
         if ctx.opset < 13:
-            new = ir.node("Unsqueeze", [results[place]], {"axes": [0]})
+            new = edit.new_node("Unsqueeze", [results[place]], {"axes": [0]})
         else:
             axes = ctx.constant(graph, "axes", np.array([0], np.int64))
-            new = ir.node("Unsqueeze", [results[place], axes])
+            new = edit.new_node("Unsqueeze", [results[place], axes])
         results[place] = new.outputs[0]
         nodes.append(new)
     return nodes
@@ -119,7 +119,7 @@ def _pairs(
         if not out.uses() and not out.is_graph_output():
             continue
         if value.producer() not in inside or value in taken:
-            copy = ir.node("Identity", [value])
+            copy = edit.new_node("Identity", [value])
             copy.outputs[0].type, copy.outputs[0].shape = value.type, value.shape
             extra.append(copy)
             _pass_facts(value, out)

@@ -35,8 +35,8 @@ def make_split(
     """A Split in the form of the opset; sizes that are equal are not written down."""
     if len(set(sizes)) == 1:
         parts = {"num_outputs": len(sizes)} if ctx.opset >= 18 else {}
-        return ir.node("Split", [x], {"axis": axis, **parts}, num_outputs=len(sizes))
+        return edit.new_node("Split", [x], {"axis": axis, **parts}, num_outputs=len(sizes))
     if ctx.opset < 13:
-        return ir.node("Split", [x], {"axis": axis, "split": sizes}, num_outputs=len(sizes))
+        return edit.new_node("Split", [x], {"axis": axis, "split": sizes}, num_outputs=len(sizes))
     given = ctx.constant(graph, "split", np.array(sizes, np.int64))
-    return ir.node("Split", [x, given], {"axis": axis}, num_outputs=len(sizes))
+    return edit.new_node("Split", [x, given], {"axis": axis}, num_outputs=len(sizes))

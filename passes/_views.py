@@ -125,12 +125,12 @@ class View:
             return []
         if self._target is not None:
             return [make_reshape(x, self._target, graph, ctx)]
-        return [ir.node("Flatten", [x], {"axis": self._axis})]
+        return [edit.new_node("Flatten", [x], {"axis": self._axis})]
 
 
 def make_reshape(x: ir.Value, target: Sequence[int], graph: ir.Graph, ctx: PassContext) -> ir.Node:
     """A Reshape to a constant target."""
-    return ir.node("Reshape", [x, ctx.constant(graph, "shape", np.array(target, np.int64))])
+    return edit.new_node("Reshape", [x, ctx.constant(graph, "shape", np.array(target, np.int64))])
 
 
 def make_axes_node(
@@ -138,5 +138,5 @@ def make_axes_node(
 ) -> ir.Node:
     """A Squeeze or Unsqueeze in the form of the opset."""
     if ctx.opset < 13:
-        return ir.node(op, [x], {"axes": list(axes)})
-    return ir.node(op, [x, ctx.constant(graph, "axes", np.array(axes, np.int64))])
+        return edit.new_node(op, [x], {"axes": list(axes)})
+    return edit.new_node(op, [x, ctx.constant(graph, "axes", np.array(axes, np.int64))])

@@ -61,7 +61,7 @@ def _write_conv(
     old = edit.get_input(layer.node, 2)
     b = old if bias is None else _bias_value(layer, old, bias, ctx)
     values = [*pair] if b is None else [*pair, b]
-    return ir.node(layer.op, values, dict(layer.node.attributes))
+    return edit.new_node(layer.op, values, dict(layer.node.attributes))
 
 
 def _write_gemm(
@@ -85,11 +85,11 @@ def _write_gemm(
 def _write_matmul(
     layer: Layer, pair: tuple[ir.Value, ir.Value], bias: Array | None, ctx: PassContext
 ) -> list[ir.Node]:
-    product = ir.node("MatMul", pair)
+    product = edit.new_node("MatMul", pair)
     if layer.add is None:
         return [product]
     product.outputs[0].type = layer.node.outputs[0].type
     product.outputs[0].shape = layer.node.outputs[0].shape
     old = next(v for v in layer.add.inputs if v is not layer.node.outputs[0])
     b = old if bias is None else _bias_value(layer, old, bias, ctx)
-    return [product, ir.node("Add", [product.outputs[0], b])]
+    return [product, edit.new_node("Add", [product.outputs[0], b])]

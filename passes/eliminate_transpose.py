@@ -51,5 +51,5 @@ def _merge(second: ir.Node, ctx: PassContext) -> bool:
         return True
     if middle is not None and not edit.is_sole_consumer(middle, second):
         return False  # one Transpose of the input instead of one of the result: nothing is won
-    ctx.replace([first, second], ir.node("Transpose", [x], {"perm": both}))
+    ctx.replace([first, second], edit.new_node("Transpose", [x], {"perm": both}))
     return True

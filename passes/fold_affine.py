@@ -126,7 +126,7 @@ def _and_moves(new: list[ir.Node], moves: Sequence[ir.Node], last: ir.Node) -> l
     for move in moves:
         _describe(nodes[-1].outputs[0], last.outputs[0])
         values = [nodes[-1].outputs[0], *move.inputs[1:]]
-        nodes.append(ir.node(move.op_type, values, dict(move.attributes)))
+        nodes.append(edit.new_node(move.op_type, values, dict(move.attributes)))
         last = move
     return nodes
 
@@ -185,8 +185,8 @@ def _merge_factors(
     if number is None:
         return False
     pair = [affine.data, second.data] if layer.data == 0 else [second.data, affine.data]
-    scaled = ir.node("Mul", [pair[0], ctx.constant(graph_of(node), "factor", number)])
-    new = ir.node("MatMul", [scaled.outputs[0], pair[1]])
+    scaled = edit.new_node("Mul", [pair[0], ctx.constant(graph_of(node), "factor", number)])
+    new = edit.new_node("MatMul", [scaled.outputs[0], pair[1]])
     ctx.replace([affine.node, other, node], [scaled, new])
     return True
 
@@ -194,7 +194,7 @@ def _merge_factors(
 def _copy_moves(x: ir.Value, moves: Sequence[ir.Node]) -> list[ir.Node]:
     copies: list[ir.Node] = []
     for move in moves:
-        node = ir.node(move.op_type, [x, *move.inputs[1:]], dict(move.attributes))
+        node = edit.new_node(move.op_type, [x, *move.inputs[1:]], dict(move.attributes))
         x = node.outputs[0]
         _describe(x, move.outputs[0])
         copies.append(node)

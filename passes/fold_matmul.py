@@ -162,7 +162,7 @@ def _merge(first: _Factor, second: _Factor, ctx: PassContext) -> bool:
     transposed = int(edit.attr(first.node, "transA", 0))
     pair = (first.data, w) if first.side == 1 else (w, first.data)
     if bias is None and not transposed:
-        ctx.replace([first.node, second.node], ir.node("MatMul", pair))
+        ctx.replace([first.node, second.node], edit.new_node("MatMul", pair))
         return True
     b = None if bias is None else ctx.constant(graph, f"{first.weight.name}_bias", bias)
     new = make_gemm(first.data, w, b, {"transA": transposed}, graph, ctx)

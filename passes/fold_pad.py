@@ -77,7 +77,7 @@ def _fold(pad: ir.Node, ctx: PassContext) -> bool:
     for node, changes in zip(padders, plans, strict=True):
         kept = {name: item for name, item in node.attributes.items() if name not in changes}
         given = {name: item for name, item in changes.items() if item is not None}
-        new = ir.node(
+        new = edit.new_node(
             node.op_type, [x, *node.inputs[1:]], {**kept, **given}, num_outputs=len(node.outputs)
         )
         ctx.replace([pad, node], new, list(zip(node.outputs, new.outputs, strict=True)))

@@ -72,7 +72,7 @@ def _merge(second: ir.Node, ctx: PassContext) -> bool:
     if middle.is_graph_output() or any(u.node.op_type != second.op_type for u in middle.uses()):
         return ctx.skip(second, "something else reads the value between two Casts")
     above = [first, *(v.producer() for v in second.inputs[1:] if v is not None)]
-    ctx.replace([first, second], ir.node("Cast", [x], {"to": int(target)}))
+    ctx.replace([first, second], edit.new_node("Cast", [x], {"to": int(target)}))
     drop_unread([node for node in above if node is not None], ctx)
     return True
 

@@ -59,12 +59,12 @@ def _simplify(node: ir.Node, ctx: PassContext) -> bool:
         return False
     if len(values) == 1:
         if not ctx.bypass(node, values[0]):  # a graph output needs a node
-            ctx.replace([*gone, node], ir.node("Identity", values))
+            ctx.replace([*gone, node], edit.new_node("Identity", values))
         for other in gone:
             ctx.remove(other)
         return True
     values = _join_constants(node, values, axis, ctx)
-    ctx.replace([*gone, node], ir.node("Concat", values, {"axis": axis}))
+    ctx.replace([*gone, node], edit.new_node("Concat", values, {"axis": axis}))
     return True
 
 

@@ -77,7 +77,7 @@ def _fuse(second: ir.Node, ctx: PassContext) -> bool:
 
 
 def _reading(reshape: ir.Node, x: ir.Value) -> ir.Node:
-    return ir.node("Reshape", [x, reshape.inputs[1]], reshape.attributes)
+    return edit.new_node("Reshape", [x, reshape.inputs[1]], reshape.attributes)
 
 
 def _reads_no_zero(reshape: ir.Node, middle: ir.Value, x: ir.Value) -> bool:

@@ -139,7 +139,7 @@ def _take(
         return True
     if not taken.is_all or not edit.is_sole_consumer(concat.outputs[0], node):
         return False
-    ctx.replace([concat, node], ir.node("Concat", values, {"axis": axis}))
+    ctx.replace([concat, node], edit.new_node("Concat", values, {"axis": axis}))
     return True
 
 
@@ -167,7 +167,7 @@ def _element(squeeze: ir.Node, ctx: PassContext) -> bool:
     graph = squeeze.graph
     assert isinstance(graph, ir.Graph)
     position = ctx.constant(graph, "index", np.array(index, np.int64))
-    ctx.replace([cut, squeeze], ir.node("Gather", [x, position], {"axis": axis}))
+    ctx.replace([cut, squeeze], edit.new_node("Gather", [x, position], {"axis": axis}))
     return True
 
 

@@ -162,7 +162,7 @@ def _apply(plan: _Plan, part: Sequence[ir.Node], ctx: PassContext) -> bool:
         new += plan.before.build(x, graph, ctx)
     if plan.perm is not None:
         assert not is_identity(plan.perm)
-        new.append(ir.node("Transpose", [_end(new, x)], {"perm": plan.perm}))
+        new.append(edit.new_node("Transpose", [_end(new, x)], {"perm": plan.perm}))
     if plan.after is not None:
         new += plan.after.build(_end(new, x), graph, ctx)
     ctx.replace(list(part), new)

@@ -122,7 +122,7 @@ class _Rewrite:
             if old not in perms:
                 pairs.append((old, value))
                 continue
-            back = ir.node("Transpose", [value], {"perm": perms[old]})
+            back = edit.new_node("Transpose", [value], {"perm": perms[old]})
             pairs.append((old, back.outputs[0]))
             backs.append(back)
             self._rename(old, back.outputs[0], value)
@@ -158,7 +158,7 @@ class _Rewrite:
             for use in source.uses():
                 if self._is_there(use.node, perm, reader):
                     return use.node.outputs[0]
-            move = ir.node("Transpose", [source], {"perm": perm})
+            move = edit.new_node("Transpose", [source], {"perm": perm})
             before.append(move)
             source = move.outputs[0]
         self.turned[value] = source
@@ -174,6 +174,6 @@ class _Rewrite:
     def _exit(self, node: ir.Node, value: ir.Value, perm: Perm) -> None:
         """Let a Transpose behind the region read the other layout."""
         if not is_identity(perm) or not self.ctx.bypass(node, value):
-            new = ir.node("Transpose", [value], {"perm": perm})
+            new = edit.new_node("Transpose", [value], {"perm": perm})
             self._place(node, [new])
             self.ctx.replace([node], new)

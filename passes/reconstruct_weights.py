@@ -14,17 +14,26 @@ Source: He, Zhang, Sun 2017, arXiv:1707.06168; Zhang et al. 2015, arXiv:1505.067
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.reconstruction.fit import EXACT, Fit, Options, fit
+from onnxslim.graph import edit
 from onnxslim.passes._jobs import Job, write
+from onnxslim.passes._linear import constant
 from onnxslim.passes._repair import Repair
 from onnxslim.passes._samples import Sampling, needs
+from onnxslim.passes._targets import batchnorm
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
+
+Array = npt.NDArray[Any]
+
+_FACTOR = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -58,24 +67,75 @@ class ReconstructWeights(Pass):
         """Fit every layer once."""
         reference, calibration = needs(ctx, self.name)
         repair = Repair(ctx, reference, calibration, Sampling(self.rows, self.seed, self.priors))
-        done, few, constant = 0, [], []
+        options = Options(rounds=self.rounds, widest=self.widest)
+        done, data = 0, _Data()
         for job, problem in repair.run():
-            found = fit(problem, Options(rounds=self.rounds, widest=self.widest))
+            found = fit(problem, options)
+            data.look(job, found, ctx)
             done += _apply(job, found, ctx)
-            width = problem.weight.shape[2]
-            if found.rows < width and not found.start:
-                few.append(f"{job.name} ({found.rows} rows for {width} inputs)")
-            if found.constant == width * problem.weight.shape[0]:
-                constant.append(job.name)
-        if few:
-            ctx.warnings.append(
-                f"{self.name}: too little calibration data for {_list(few)}; give more samples"
-            )
-        if constant:
-            ctx.warnings.append(
-                f"{self.name}: the calibration data never changes the input of {_list(constant)}"
-            )
+        ctx.warnings += [f"{self.name}: {text}" for text in data.complaints()]
         return done
+
+
+@dataclass
+class _Data:
+    """What the layers say about the calibration data."""
+
+    few: list[str] = field(default_factory=list)
+    constant: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    normalized: int = 0
+
+    def look(self, job: Job, found: Fit, ctx: PassContext) -> None:
+        """Note what is wrong for one layer."""
+        groups, _, width = found.weight.shape
+        if found.rows < width and not found.start:
+            self.few.append(f"{job.name} ({found.rows} rows for {width} inputs)")
+        if found.constant == width * groups:
+            self.constant.append(job.name)
+        known = _statistics(job, ctx)
+        if known is not None and found.wanted is not None:
+            self.normalized += 1
+            if _contradicts(found.wanted, known):
+                self.strange.append(job.name)
+
+    def complaints(self) -> list[str]:
+        """One line for each thing that is wrong."""
+        said = []
+        if self.few:
+            said.append(f"too little calibration data for {_list(self.few)}; give more samples")
+        if self.constant:
+            said.append(f"the calibration data never changes the input of {_list(self.constant)}")
+        if 2 * len(self.strange) > self.normalized:
+            said.append(
+                f"the calibration data contradicts the statistics of BatchNormalization behind "
+                f"{_list(self.strange)}; is it real data, prepared as it was for training?"
+            )
+        return said
+
+
+def _statistics(job: Job, ctx: PassContext) -> tuple[Array, Array] | None:
+    """Mean and variance that the BatchNormalization directly behind a layer expects."""
+    target = job.targets[0]
+    reader = edit.sole_consumer(job.layers[0].y)
+    if target.other is not None or not edit.is_op(reader, "BatchNormalization"):
+        return None
+    if reader is None or batchnorm(reader, ctx.opset) is None:
+        return None
+    mean, var = constant(reader.inputs[3]), constant(reader.inputs[4])
+    return None if mean is None or var is None else (mean, var)
+
+
+def _contradicts(found: tuple[Array, Array], known: tuple[Array, Array]) -> bool:
+    """True when most channels lie a deviation off, or spread by another factor than 5."""
+    mean, var = (a.astype(np.float64) for a in known)
+    given, spread = (a.reshape(-1) for a in found)
+    if mean.shape != given.shape:
+        return False
+    deviation = np.sqrt(np.maximum(var, 1e-12))
+    off = np.median(np.abs(given - mean) / deviation)
+    factor = np.median(np.abs(np.log(np.maximum(spread, 1e-12) / np.maximum(var, 1e-12))))
+    return bool(off > 1.0 or factor > np.log(_FACTOR))
 
 
 def _apply(job: Job, found: Fit, ctx: PassContext) -> bool:

@@ -6,7 +6,7 @@ the provenance and the names; these functions change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,27 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     return next(iter(uses)).node
+
+
+def new_node(
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ir.Node:
+    """``ir.node``, which takes 0.4 ms to find that a list holds numbers; see there."""
+    given = {name: attribute(name, value) for name, value in (attributes or {}).items()}
+    return ir.node(op_type, inputs, given, **options)
+
+
+def attribute(name: str, value: Any) -> ir.Attr:
+    """The attribute of that name: a plain value, a tensor, a graph, or an attribute as it is."""
+    if isinstance(value, (list, tuple)) and value:
+        if all(type(item) is int for item in value):
+            return ir.AttrInt64s(name, value)
+        if all(type(item) is float for item in value):
+            return ir.AttrFloat32s(name, value)
+    return ir.convenience.convert_attribute(name, value)
 
 
 def subgraphs(node: ir.Node) -> Sequence[ir.Graph]:

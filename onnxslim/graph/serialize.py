@@ -231,10 +231,10 @@ class _Writer:
                 self._graph(proto.graphs.add(), graph, False)
         elif kind == ir.AttributeType.TENSOR and not attribute.is_ref():
             proto.name, proto.type = attribute.name, _A.TENSOR
-            tensor_into(proto.t, attribute.as_tensor())
+            tensor_into(proto.t, attribute.value)
         elif kind == ir.AttributeType.TENSORS and not attribute.is_ref():
             proto.name, proto.type = attribute.name, _A.TENSORS
-            for tensor in attribute.as_tensors():
+            for tensor in attribute.value:
                 tensor_into(proto.tensors.add(), tensor)
         else:
             _plain_attribute(proto, attribute)

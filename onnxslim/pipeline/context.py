@@ -335,7 +335,7 @@ class PassContext:
             if item is None:
                 node.attributes.pop(name, None)
             else:
-                node.attributes[name] = ir.convenience.convert_attribute(name, item)
+                node.attributes[name] = edit.attribute(name, item)
         self._touch_around(node)
 
     def remove(self, node: ir.Node) -> None:
