@@ -8,7 +8,7 @@ stands for every node of the model between the tensors it still has and the tens
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -18,6 +18,14 @@ from onnxslim.analysis.layers import layer_name
 from onnxslim.graph.edit import is_op, op_id
 from onnxslim.runtime.profile import Profile, RunNode
 
+_FOLLOWERS = frozenset(
+    ("Add", "BatchNormalization", "Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Sum",
+     "Tanh")
+)  # fmt: skip
+_LEADERS = frozenset(
+    ("AveragePool", "Conv", "FusedConv", "FusedGemm", "Gemm", "GlobalAveragePool", "MatMul",
+     "MaxPool")
+)  # fmt: skip
 _SUFFIX = re.compile(r"(_nchwc|_quant|_token_\d+)+$")
 
 
@@ -61,6 +69,8 @@ def attribute(model: ir.Model, profile: Profile) -> list[LayerTime]:
             heads.setdefault(key, values[0])
         op = run[time.name].op if time.name in run else time.op
         groups.setdefault(key, []).append((time.name, op, time.ms))
+    members = {key: _between(head, kept) for key, head in heads.items()}
+    _hand_back(members, heads, groups)
     found = []
     for key, executed in groups.items():
         total = sum(ms for _, _, ms in executed)
@@ -68,12 +78,44 @@ def attribute(model: ir.Model, profile: Profile) -> list[LayerTime]:
         if head is None:
             found.append(LayerTime(key, executed[0][1], total, (), tuple(executed)))
             continue
-        merged = _between(head, kept)
+        merged = members[key]
         heavy = [node for node in merged if node_macs(node) != 0]
         main = heavy[0] if len(heavy) == 1 else _producer(head)
         names = tuple(layer_name(node) for node in merged)
         found.append(LayerTime(layer_name(main), op_id(main), total, names, tuple(executed)))
     return found
+
+
+def _hand_back(
+    members: dict[str, list[ir.Node]],
+    heads: Mapping[str, ir.Value],
+    groups: Mapping[str, Sequence[tuple[str, str, float]]],
+) -> None:
+    """Give what a kernel cannot have done itself to the kernel before it.
+
+    A node whose result several kernels read was computed once, before them; and kernels of
+    convolutions, products and pools take over what follows them (an Add, an activation), never what
+    comes before.
+    """
+    readers: dict[ir.Node, list[str]] = {}
+    for key, nodes in members.items():
+        for node in nodes:
+            readers.setdefault(node, []).append(key)
+    home = {_producer(head): key for key, head in heads.items()}
+    turn = {key: index for index, key in enumerate(groups)}
+    for node, keys in sorted(readers.items(), key=lambda item: min(turn[k] for k in item[1])):
+        kernels = {op.split(":")[-1] for key in keys for _, op, _ in groups[key]}
+        late = node.op_type in _FOLLOWERS and bool(kernels & _LEADERS)
+        if node in home or not (len(keys) > 1 or late):
+            continue
+        makers = [v.producer() for v in node.inputs if v is not None]
+        before = [home[m] for m in makers if m is not None and m in home]
+        if before:
+            owner = max(before, key=turn.__getitem__)
+            for key in keys:
+                members[key] = [n for n in members[key] if n is not node]
+            members[owner].append(node)
+            home[node] = owner
 
 
 def origins(model: ir.Model, nodes: Sequence[RunNode]) -> dict[str, tuple[ir.Value, ...]]:

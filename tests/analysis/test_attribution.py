@@ -71,3 +71,25 @@ def test_time_inside_a_branch_is_the_branch_s() -> None:
 def test_what_onnx_runtime_folds_takes_no_time() -> None:
     found = times(net("k = Exp(b)  h = Reshape(k, s)  y = Add(x, h)", s=[1, 4, 1, 1], b=(4,)))
     assert list(found) == ["n_y"]
+
+
+def test_what_several_kernels_read_was_computed_before_them() -> None:
+    body = """h = Conv(x, w)  k = Conv<pads=[1,1,1,1]>(h, v)  s = Add(k, h)  r = Relu(s)
+              p = Conv(r, u)  q = Conv(r, t)  y = Add(p, q)"""
+    wide = {"v": (16, 16, 3, 3), "u": (16, 16, 1, 1), "t": (16, 16, 1, 1)}
+    found = times(net(body, w=(16, 4, 3, 3), **wide))
+    sources = [s for x in found.values() for s in x.sources]
+    assert sorted(sources) == [f"n_{c}" for c in "hkpqrsy"]
+    assert {"n_k", "n_s", "n_r"} <= set(found["n_k"].sources)
+
+
+def test_every_node_of_a_network_is_somewhere_once() -> None:
+    from onnxslim.demo import model_path
+
+    model = onnx.load(model_path())
+    loaded = from_proto(model)
+    infer_shapes(loaded)
+    with shared_worker().session(model_path(), optimization="all") as session:
+        profile = session.profile({"input": np.zeros((1, 1, 28, 28), np.float32)}, runs=2)
+    sources = [s for x in attribute(loaded, profile) for s in x.sources]
+    assert sorted(sources) == sorted(n.name for n in model.graph.node)

@@ -239,7 +239,7 @@ def _timed(model: Mapping[str, Any], number: int) -> Section:
     top = _most(model["layers"], "ms")
     rows = [
         (x["name"], x["op"], bar(x["ms"], top, f"{x['ms']:.4f}"),
-         cell(None if x["share"] is None else round(100 * x["share"], 1)),
+         Cell("" if x["share"] is None else f"{100 * x['share']:.1f}", x["share"]),
          " + ".join(dict.fromkeys(e["op"] for e in x["executed"])), _names(x["sources"]))
         for x in model["layers"]
     ]  # fmt: skip
