@@ -18,6 +18,7 @@ _API = (
     "Result",
     "RunOptions",
     "bench",
+    "compress",
     "diff",
     "inspect",
     "latency_table",

@@ -14,6 +14,7 @@ from onnxslim.graph.interface import InterfaceEdits
 
 if TYPE_CHECKING:
     from onnxslim.api.benching import BenchOptions, bench
+    from onnxslim.api.compressing import compress
     from onnxslim.api.diffing import diff
     from onnxslim.api.inspecting import inspect
     from onnxslim.api.latency import latency_table
@@ -28,6 +29,7 @@ __all__ = [
     "Result",
     "RunOptions",
     "bench",
+    "compress",
     "diff",
     "inspect",
     "latency_table",
@@ -43,6 +45,7 @@ __all__ = [
 
 
 _LATER = {
+    "compress": "compressing",
     "BenchOptions": "benching",
     "bench": "benching",
     "diff": "diffing",

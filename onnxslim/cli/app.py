@@ -7,6 +7,7 @@ import typer
 from onnxslim.cli import (
     batch,
     bench,
+    compress,
     demo,
     diff,
     doctor,
@@ -34,6 +35,7 @@ app.command("validate")(validate.command)
 app.command("diff")(diff.command)
 app.command("inspect")(inspect.command)
 app.command("bench")(bench.command)
+app.command("compress")(compress.command)
 app.command("batch")(batch.command)
 app.command("quantize")(quantize.command)
 app.command("passes")(passes.command)

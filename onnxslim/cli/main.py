@@ -26,6 +26,7 @@ COMMANDS = (
     "inspect",
     "bench",
     "batch",
+    "compress",
     "quantize",
     "reduce",
     "passes",

@@ -69,3 +69,19 @@ class PruneDocument(OptimizeDocument):
     groups: list[dict[str, Any]]
     frozen: list[dict[str, str]]
     quality: dict[str, Any] | None = None
+
+
+class CompressDocument(OptimizeDocument):
+    """Result of ``compress``: what ``prune`` and ``quantize`` say, where they were kept.
+
+    ``stages`` says which were, and why not; ``validation`` compares with the model as given.
+    """
+
+    stages: list[dict[str, Any]]
+    budget: dict[str, Any]
+    recovery: Literal["none", "data-free", "data"]
+    groups: list[dict[str, Any]]
+    frozen: list[dict[str, str]]
+    calibration: dict[str, Any]
+    layers: list[dict[str, Any]]
+    validation: dict[str, Any] | None = None

@@ -488,6 +488,14 @@ def multi_head_attention_contrib() -> Model:
     return _classify(net, _mlp(net, h))
 
 
+def multi_head_attention_bias() -> Model:
+    """The same with one bias for queries, keys and values, as its own fusions write it."""
+    net, x = sequence(17, domains=["com.microsoft"])
+    q, k, v = (net.linear(x, 32, 32, False) for _ in range(3))
+    a = net.op("MultiHeadAttention", q, k, v, net.vector(96), domain="com.microsoft", num_heads=4)
+    return _classify(net, _mlp(net, net.op("Add", x, net.linear(a, 32, 32))))
+
+
 def packed_attention_contrib() -> Model:
     """ONNX Runtime's Attention: weights of q, k, v side by side."""
     net, x = sequence(17, domains=["com.microsoft"])
@@ -543,6 +551,7 @@ ATTENTION = (
     attention_per_head_weights, attention_grouped_queries, attention_grouped_queries_legacy,
     attention_multi_query, attention_gather_repeat, llama_block, swiglu_packed, swin, vit,
     vit_legacy, bert, tied_head, attention_23, attention_23_rank4, rms_norm_23,
-    multi_head_attention_contrib, packed_attention_contrib, group_query_attention_contrib,
+    multi_head_attention_contrib, multi_head_attention_bias, packed_attention_contrib,
+    group_query_attention_contrib,
     patch_mixer, linear_attention_conv,
 )  # fmt: skip

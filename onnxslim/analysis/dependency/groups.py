@@ -71,7 +71,8 @@ class Group:
         size: Number of units.
         cells: (size,) cell of each unit; the same number must be kept in every cell (one cell
             when there is no such constraint; blocks of a grouped convolution are cells).
-        width: Positions that one unit takes on the narrowest axis (8 for heads of 8 channels).
+        width: Positions that one unit takes where it is made and where it is read, the lesser of
+            both (8 for heads of 8 channels).
         sites: Where they take part.
         layers: Names of the nodes whose weights produce or consume them, in graph order.
         kind: ``channel``, ``head`` (units of several positions) or ``hidden`` (recurrent).

@@ -41,9 +41,16 @@ def attention(b: Builder, node: ir.Node) -> None:
     else:
         counts = (queries, keys, keys)
         heads = [_heads(b, x[-1], n) for x, n in zip((q, k, v), counts, strict=True)]
+    _keys(b, node, values[1:])
     out = _share(b, node, heads)
     _mask(b, node, get_input(node, 3), out)
     _results(b, node, values, q, v, out)
+
+
+def _keys(b: Builder, node: ir.Node, values: list[ir.Value | None]) -> None:
+    """A softmax runs over the positions of keys and values."""
+    for value in values:
+        b.freeze_axis(value, -2, f"{describe(node)} weighs its positions")
 
 
 def _share(b: Builder, node: ir.Node, heads: list[Labels | None]) -> Labels | None:
@@ -100,17 +107,34 @@ def multi_head(b: Builder, node: ir.Node) -> None:
     axes = [b.axes(v) for v in values]
     queries = int(attr(node, "num_heads", 0))
     keys = int(attr(node, "kv_num_heads", queries))
-    past = (3, 4) if node.op_type == "GroupQueryAttention" else (3, 6, 7)
+    past = (3, 4) if node.op_type == "GroupQueryAttention" else (6, 7)
     if any(a is None or len(a) != 3 for a in axes) or any(get_input(node, i) for i in past):
-        b.fail(node, "it has packed operands, a bias or a past")
+        b.fail(node, "it has packed operands or a past")
         return
     q, k, v = (a or [] for a in axes)
+    _keys(b, node, values[1:])
+    if node.op_type == "MultiHeadAttention":
+        _bias(b, node, get_input(node, 3), [q[-1], k[-1], v[-1]])
     counts = (queries, keys, keys)
     heads = [_heads(b, x[-1], n) for x, n in zip((q, k, v), counts, strict=True)]
     out = _share(b, node, heads)
     if node.op_type == "MultiHeadAttention":
         _mask(b, node, get_input(node, 5), out)
     _results(b, node, values, q, v, out)
+
+
+def _bias(b: Builder, node: ir.Node, bias: ir.Value | None, parts: list[Labels | None]) -> None:
+    """One vector is added to queries, keys and values."""
+    own = b.axes(bias)
+    if own is None or own[0] is None:
+        return
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or sum(map(len, known)) != len(own[0]):
+        for labels in (*parts, own[0]):
+            b.freeze(labels, f"{describe(node)} adds a bias to it")
+        return
+    b.unite(np.concatenate(known), own[0], node)
+    b.site(node, Role.PRODUCE, bias, 0)
 
 
 def packed(b: Builder, node: ir.Node) -> None:
@@ -122,6 +146,7 @@ def packed(b: Builder, node: ir.Node) -> None:
     if data is None or weight is None or extra or not b.is_constant(w) or len(data) != 3:
         b.fail(node, "it has a past or operands of unknown rank")
         return
+    _keys(b, node, [x])
     b.unite(data[2], weight[0], node)
     b.site(node, Role.CONSUME, x, 2)
     b.site(node, Role.CONSUME, w, 0)

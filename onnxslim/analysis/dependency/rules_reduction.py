@@ -59,6 +59,8 @@ def group_norm(b: Builder, node: ir.Node) -> None:
             table = labels.reshape(groups, -1)
             for column in table.T[1:]:
                 b.atoms.unite(table[:, 0], column)
+    for axis in range(2, len(axes)):
+        b.site(node, Role.STATISTIC, get_input(node, 0), axis)
     b.set_axes(node.outputs[0], axes)
 
 
@@ -187,6 +189,12 @@ def spatial(b: Builder, node: ir.Node) -> None:
         b.set_axes(output, [*axes[:2], *[None] * ((rank or len(axes)) - 2)])
 
 
+def unpool(b: Builder, node: ir.Node) -> None:
+    """MaxUnpool: the indices count through all channels, so that those stay."""
+    b.freeze_axis(get_input(node, 0), 1, f"{describe(node)} has indices that count channels")
+    spatial(b, node)
+
+
 def region(b: Builder, node: ir.Node) -> None:
     """RoiAlign and MaxRoiPool: one result per region, channels go through."""
     axes = b.axes(get_input(node, 0))
@@ -255,7 +263,7 @@ _REDUCTIONS = (
 )  # fmt: skip
 _POOLS = (
     "AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "LpPool",
-    "MaxPool", "MaxUnpool",
+    "MaxPool",
 )  # fmt: skip
 
 RULES = {
@@ -272,6 +280,7 @@ RULES = {
     "LogSoftmax": along(flattens=True),
     "LpNormalization": statistic_along,
     "MaxRoiPool": region,
+    "MaxUnpool": unpool,
     "MeanVarianceNormalization": mean_variance,
     "NonZero": one_hot,
     "OneHot": one_hot,

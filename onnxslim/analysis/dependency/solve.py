@@ -195,7 +195,7 @@ def _site(raw: RawSite, group_of: Indices, unit_of: Indices) -> Iterator[tuple[i
 
 
 def _group(number: int, cells: Indices, sites: tuple[Site, ...]) -> Group:
-    width = min(int(np.bincount(s.units[s.units >= 0]).max()) for s in sites)
+    width = _width(sites)
     layers: dict[str, None] = {}
     for site in sites:
         if site.role in (Role.PRODUCE, Role.CONSUME) and site.constant:
@@ -203,6 +203,22 @@ def _group(number: int, cells: Indices, sites: tuple[Site, ...]) -> Group:
     hidden = any(is_op(s.node, "LSTM", "GRU", "RNN") and s.role is Role.PRODUCE for s in sites)
     kind = "hidden" if hidden else "head" if width > 1 else "channel"
     return Group(number, len(cells), cells, width, sites, tuple(layers), kind)
+
+
+def _width(sites: tuple[Site, ...]) -> int:
+    """Positions that a unit takes where it is made and where it is read.
+
+    The lesser of both: a channel takes many columns of a dense layer behind a Flatten, and many
+    filters in front of DepthToSpace, and is no head for that.
+    """
+    weights = [s for s in sites if s.constant]
+    widest = {
+        role: max((int(np.bincount(s.units[s.units >= 0]).max()) for s in weights
+                   if s.role is role), default=0)
+        for role in (Role.PRODUCE, Role.CONSUME)
+    }  # fmt: skip
+    known = [width for width in widest.values() if width]
+    return min(known, default=1)
 
 
 def layer_name(node: ir.Node) -> str:

@@ -32,6 +32,7 @@ WIDER = {
     "einsum_projections": 0.42,
     "group_query_attention_contrib": 0.54,
     "if_body": 0.43,
+    "multi_head_attention_bias": 0.54,
     "multi_head_attention_contrib": 0.54,
     "positional_map": 0.44,
     "rms_norm_23": 0.54,
@@ -131,7 +132,7 @@ def test_a_wrong_index_is_seen(name: str) -> None:
 
 def test_whole_heads_leave() -> None:
     """Heads are units: eight positions each in queries, keys and values."""
-    for name in ("attention_packed_legacy", "attention_separate", "bert", "vit"):
+    for name in ("attention_packed_legacy", "attention_23_rank4", "bert", "vit"):
         groups = _dependency(name).groups
         assert [(g.size, g.width) for g in groups if g.kind == "head"] == [(4, 8)], name
 
@@ -140,6 +141,14 @@ def test_query_heads_leave_with_their_key_head() -> None:
     for name in ("attention_grouped_queries", "attention_23", "group_query_attention_contrib"):
         groups = _dependency(name).groups
         assert [g.size for g in groups if g.kind == "head"] == [2], name
+
+
+def test_windows_have_heads() -> None:
+    """A table of one column per head does not make heads channels."""
+    groups = _dependency("swin").groups
+    assert [(g.size, g.width) for g in groups if g.kind == "head"] == [(4, 8), (4, 8)]
+    for name in ("pixel_shuffle_dcr", "flatten_gemm", "crnn_columns", "lstm", "depthwise"):
+        assert not [g for g in _dependency(name).groups if g.kind == "head"], name
 
 
 def test_blocks_are_cells() -> None:

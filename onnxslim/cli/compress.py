@@ -1,0 +1,113 @@
+"""``onnxslim compress``: simplify, prune if asked, quantize where it pays, validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxslim.cli import common, reports
+from onnxslim.cli.console import count_text, note, print_json, print_table, progress, size_text
+
+if TYPE_CHECKING:
+    from onnxslim.api.compressing import CompressResult
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="File to write.")],
+    ratio: Annotated[
+        str | None, typer.Option("--ratio", metavar="R", help="Remove this part of the channels.")
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option("--macs", metavar="R", help="Keep at most so many MACs.")
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option("--params", metavar="R", help="Keep at most so many parameters.")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option("--latency", metavar="R", help="Keep at most this latency.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", help="cpu, cpu-avx2, cpu-arm, tensorrt or a plug-in's.")
+    ] = "cpu",
+    min_sqnr: Annotated[
+        float | None, typer.Option("--min-sqnr", metavar="DB", help="Gate of every lossy stage.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", metavar="P", help="Gate of every lossy stage.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
+    ] = "top1",
+    report: common.Report = None,
+    provider: common.Provider = "cpu",
+    data: common.Data = None,
+    samples: common.Samples = None,
+    seed: common.Seed = 0,
+    input_shape: common.InputShape = None,
+    dim: common.Dim = None,
+    input_value: common.InputValue = None,
+    state: common.State = None,
+    image_size: common.ImageSize = None,
+    resize: common.Resize = None,
+    channel_order: common.ChannelOrder = None,
+    scale: common.Scale = None,
+    mean: common.Mean = None,
+    std: common.Std = None,
+    layout: common.Layout = None,
+    custom_ops: common.CustomOps = None,
+    allow_external_dir: common.ExternalDir = None,
+    force: common.Force = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
+) -> int:
+    """Simplify, prune if a budget is given, quantize where it pays, validate."""
+    from onnxslim.api.compressing import compress
+
+    common.set_up_logging(verbose)
+    reports.check(report, model, output)
+    options = common.run_options(
+        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
+        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
+        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
+        mean=mean, std=std, layout=layout,
+    )  # fmt: skip
+    with progress(str(model), show=not (json or quiet)) as update:
+        result = compress(
+            model, ratio=ratio, macs=macs, params=params, latency=latency, target=target,
+            min_sqnr=min_sqnr, max_drop=max_drop, labels=labels, metric=metric, output=output,
+            force=force, options=options, allow_external_dir=allow_external_dir, on_step=update,
+        )  # fmt: skip
+    reports.write(report, result, model, result.model, quiet=quiet)
+    if json:
+        print_json(result.to_json())
+    elif not quiet:
+        show(result)
+    return 0
+
+
+def show(result: CompressResult) -> None:
+    """Print a result: stages, counts, how good the result is."""
+    rows = [(s["name"], "kept" if s["kept"] else "rolled back", s["reason"]) for s in result.stages]
+    print_table(("stage", "", "because"), rows)
+    before, after = result.before, result.after
+    print_table(
+        (str(result.output or "model"), "before", "after"),
+        [
+            ("nodes", before.nodes, after.nodes),
+            ("parameters", count_text(before.parameters), count_text(after.parameters)),
+            ("MACs", count_text(before.macs), count_text(after.macs)),
+            ("size", size_text(before.bytes), size_text(after.bytes)),
+        ],
+    )
+    score = None if result.quality is None else result.quality.score
+    if score is not None:
+        note(f"{score.metric}: {score.reference:.2f} -> {score.candidate:.2f} points")
+    for warning in result.warnings:
+        note(f"warning: {warning}")
