@@ -1,6 +1,6 @@
 """Evaluate nodes on constants with numpy, where numpy gives the very bits ONNX Runtime gives.
 
-Arithmetic is limited to operations that IEEE 754 rounds exactly (no exp, no pow) and to integers;
+Arithmetic is limited to operations that IEEE 754 rounds exactly (no exp) and to integers;
 everything else is left to ONNX Runtime. What would be undefined in C++ (division by zero, INT_MIN
 by -1, a float out of the integer's range) is refused.
 """
@@ -117,6 +117,12 @@ def _extreme(function: np.ufunc) -> _Rule:
     return rule
 
 
+def _pow(node: ir.Node, given: list[np.ndarray], opset: int) -> _Found:
+    from onnxslim.passes._evaluate_libm import power  # seldom needed
+
+    return power(given[0], given[1])
+
+
 def _where(node: ir.Node, given: list[np.ndarray], opset: int) -> _Found:
     return np.where(given[0], given[1], given[2])
 
@@ -198,6 +204,7 @@ _ARITHMETIC: dict[str, _Rule] = {
         if given[0].dtype.kind == "f"
         else None
     ),
+    "Pow": _pow,
     "Max": _extreme(np.maximum),
     "Min": _extreme(np.minimum),
     "And": _ufunc(np.logical_and, "b"),

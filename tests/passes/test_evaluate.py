@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,24 @@ def test_same_bits_as_the_runtime(call: str, given: dict[str, Any]) -> None:
     assert np.where(nan, 0, found[0]).tobytes() == np.where(nan, 0, expected).tobytes()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_powers_of_two_numbers() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [(rng.uniform(0, 99), rng.uniform(-3, 3)) for _ in range(200)]
+    pairs = [*drawn, (32, 0.25), (-8, 1 / 3), (0, -0.5), (0, 0), (-2, 5), (2, 1e9), (np.inf, -1)]
+    given = {f"a{i}": np.float32(a) for i, (a, _) in enumerate(pairs)}
+    given |= {f"b{i}": np.float32(b) for i, (_, b) in enumerate(pairs)}
+    body = "  ".join(f"y{i} = Pow(a{i}, b{i})" for i in range(len(pairs)))
+    proto = net(body, **given)
+    expected = shared_worker().evaluate(proto.SerializeToString())
+    for node in from_proto(proto).graph:
+        found: Any = evaluate(node, [edit.constant_array(v) for v in node.inputs], 17)
+        theirs: Any = expected[str(node.outputs[0].name)]
+        assert found[0].tobytes() == theirs.tobytes() or np.isnan([found[0], theirs]).all()
+    shaped = ours("Pow(a, b)", 17, 1, {"a": np.ones((1, 1), np.float32), "b": F[:1, 0, 0]})[0]
+    assert isinstance(shaped, list) and shaped[0].shape == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "opset", "given"),
     [
@@ -188,6 +207,9 @@ def test_refuses_indices_out_of_range_and_broken_shapes() -> None:
     [
         ("Exp(a)", {"a": F}),
         ("Pow(a, b)", {"a": F, "b": F}),
+        ("Pow(a, b)", {"a": np.float32(3), "b": np.float32(2)}),
+        ("Pow(a, b)", {"a": np.float32(3), "b": np.float64(0.5)}),
+        ("Pow(a, b)", {"a": np.float64(3), "b": np.float64(0.5)}),
         ("Max(a, b)", {"a": F, "b": G}),
         ("ReduceSum(a, b)", {"a": F, "b": ints(0)}),
         ("Add(a, b)", {"a": F.astype(np.float16), "b": F.astype(np.float16)}),
