@@ -122,9 +122,9 @@ class _Reduction:
 
     def feed(self, feeds: Mapping[str, Value]) -> int:
         names = [name for name in self._taps if name not in feeds]
-        # an empty list would mean all outputs to ONNX Runtime
-        results = _run(self._session, names, feeds) if names else []
-        values = {**feeds, **dict(zip(names, results, strict=True))}
+        values: dict[str, Any] = dict(feeds)
+        if names:  # an empty list would mean all outputs to ONNX Runtime
+            values |= zip(names, _run_views(self._session, names, feeds), strict=True)
         for reducer, taps in self._made:
             reducer.update(*(_numeric(name, values[name]) for name in taps))
         return sum(_size(values[name]) for name in self._taps)
@@ -274,6 +274,35 @@ def _run(session: Any, names: list[str] | None, feeds: Mapping[str, Value]) -> l
     fed = {name: _ort_value(name, value) for name, value in feeds.items()}
     results = session.run_with_ort_values(wanted, fed)
     return [_from_ort(name, value) for name, value in zip(wanted, results, strict=True)]
+
+
+def _run_views(session: Any, names: list[str], feeds: Mapping[str, Value]) -> list[Value]:
+    """The same, where possible without copying what comes out; views keep their owner alive."""
+    plain = all(isinstance(v, np.ndarray) and v.dtype.kind in "fiub" for v in feeds.values())
+    types = {arg.name: arg.type for arg in session.get_outputs()}
+    if not plain or any(types.get(name) != "tensor(float)" for name in names):
+        return _run(session, names, feeds)
+    fed = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
+    return [_View(value).array() for value in session.run_with_ort_values(names, fed)]
+
+
+class _View:
+    """A float tensor of ONNX Runtime as NumPy sees it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self.__array_interface__ = {
+            "shape": tuple(value.shape()),
+            "typestr": "<f4",
+            "data": (value.data_ptr(), True),
+            "version": 3,
+        }
+
+    def array(self) -> np.ndarray:
+        """Read-only; refers to this object, and so to the tensor."""
+        if not all(self.__array_interface__["shape"]):
+            return np.zeros(self.__array_interface__["shape"], np.float32)
+        return np.asarray(self)
 
 
 def _exotic(kind: str) -> bool:

@@ -19,6 +19,7 @@ from onnxslim.runtime.reducers import Reducer
 
 if TYPE_CHECKING:
     from onnxslim.runtime.session import Session, TensorSpec
+    from onnxslim.runtime.worker import Level
 
 BUDGET = 256 << 20
 
@@ -31,6 +32,7 @@ def reduce(
     feeds: Iterable[Feed],
     reducers: Mapping[str, Reducer | Sequence[Reducer]],
     budget: int,
+    optimization: Level | None = None,
 ) -> None:
     """Bring the reducers up to date; see :meth:`Session.reduce`."""
     jobs = _jobs(reducers)
@@ -40,7 +42,8 @@ def reduce(
         return
     given = set(first)
     taps = list(dict.fromkeys(name for names, _ in jobs for name in names if name not in given))
-    with session.exposing(taps) as tapped:
+    level = () if optimization is None else (optimization,)
+    with session.exposing(taps, *level) as tapped:
         sizes = tap_sizes(tapped.outputs, tapped.inputs, first, budget)
         groups = group_jobs(jobs, sizes, budget)
         if len(groups) == 1:
@@ -54,7 +57,7 @@ def reduce(
         del stream
     for group in groups:
         names = list(dict.fromkeys(n for taken, _ in group for n in taken if n not in given))
-        with session.exposing(names) as tapped:
+        with session.exposing(names, *level) as tapped:
             _pass(tapped, again, group)
     if isinstance(again, Spool):
         again.close()

@@ -17,7 +17,7 @@ from onnxslim.runtime.reducers import Reducer
 from onnxslim.runtime.sources import Source
 
 if TYPE_CHECKING:
-    from onnxslim.runtime.worker import Worker
+    from onnxslim.runtime.worker import Level, Worker
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,7 @@ class Session:
         reducers: Mapping[str, Reducer | Sequence[Reducer]],
         *,
         budget: int = reduction.BUDGET,
+        optimization: Level | None = None,
     ) -> dict[str, Any]:
         """Stream feeds through the model and reduce values beside it; no activation is handed over.
 
@@ -168,19 +169,21 @@ class Session:
             feeds: Batches; a one-shot iterator is spooled to disk when several passes are needed.
             reducers: By value name (graph inputs too); brought up to date in place, cumulatively.
             budget: Bytes of the reduced values of one run.
+            optimization: Another level than at most ``basic``.
 
         Returns:
             ``result()`` of each reducer, in the form of ``reducers``.
         """
-        reduction.reduce(self, feeds, reducers, budget)
+        reduction.reduce(self, feeds, reducers, budget, optimization)
         return {
             name: given.result() if isinstance(given, Reducer) else [r.result() for r in given]
             for name, given in reducers.items()
         }
 
-    def exposing(self, names: Sequence[str]) -> Session:
+    def exposing(self, names: Sequence[str], optimization: Level | None = None) -> Session:
         """Another session of the same model with more values as outputs."""
-        return self.worker.derive(self, names)
+        more = {} if optimization is None else {"optimization": optimization}
+        return self.worker.derive(self, names, **more)
 
     def close(self) -> None:
         """Unload the model and remove its temporary file."""

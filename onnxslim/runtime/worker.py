@@ -127,10 +127,16 @@ class Worker:
         source = sources.stage(model, list(outputs or ()), base_dir, self._new_file)
         return self._open(source, options, label or label_of(model))
 
-    def derive(self, session: Session, names: Sequence[str]) -> Session:
-        """The same model with more outputs, at most at ``basic``: fusions swallow values."""
+    def derive(
+        self, session: Session, names: Sequence[str], optimization: Level | None = None
+    ) -> Session:
+        """The same model with more outputs, at most at ``basic`` by default.
+
+        Higher levels keep every output, but compute what lies behind another way.
+        """
         given, given_source = session.options, session.source
         level = given.optimization if given.optimization == "disable" else "basic"
+        level = optimization or level
         options = Options(given.provider, level, given.threads, given.custom_ops)
         source = sources.stage(given_source.path, names, given_source.base_dir, self._new_file)
         return self._open(source, options, session.label)

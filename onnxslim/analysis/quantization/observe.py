@@ -90,7 +90,7 @@ class Observations:
                     on_feed(count)
                 yield feed
 
-        session.reduce(counted(), used)
+        session.reduce(counted(), used, optimization="all")
         if not count:
             raise CalibrationError("there are no calibration samples; give some with --data")
         self.histograms.update(used)
