@@ -167,6 +167,23 @@ def test_too_few_samples_are_named() -> None:
     assert any("8 rows for 9 inputs" in warning for warning in ctx.warnings)
 
 
+@pytest.mark.parametrize(("mean", "scale", "named"), [(0, 1, False), (3, 1, True), (0, 4, True)])
+def test_data_that_contradicts_batchnorm_is_named(mean: float, scale: float, named: bool) -> None:
+    v = random_array("v", (8, 4, 3, 3))
+    given: dict[str, Any] = {
+        "v": v, "w": (4, 8, 1, 1), "scale": (8,), "shift": (8,),
+        "mean": np.zeros(8, np.float32), "var": (v**2).sum(axis=(1, 2, 3)),
+    }  # fmt: skip
+    body = "h = Conv(x, v)  n = BatchNormalization(h, scale, shift, mean, var)  y = Conv(n, w)"
+    axes: Axes = {
+        "v": {0: HALF}, "w": {1: HALF}, **{n: {0: HALF} for n in ("scale", "shift", "mean", "var")},
+        "h": {1: HALF}, "n": {1: HALF},
+    }  # fmt: skip
+    feeds = [{"x": feed["x"] * scale + mean} for feed in draws((2, 4, 8, 8))]
+    ctx, _ = repaired(PASS, net(body, **given), axes, feeds)
+    assert any("contradicts" in warning for warning in ctx.warnings) is named
+
+
 def test_a_matmul_gets_its_bias_into_the_add_behind_it() -> None:
     body = "h = MatMul(x, v)  s = Sigmoid(h)  m = MatMul(s, w)  y = Add(m, b)"
     given = {"x": "float[N,3,5]", "v": (5, 8), "w": (8, 4)}

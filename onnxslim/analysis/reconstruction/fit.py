@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -109,6 +109,7 @@ class Fit:
         rows: Number of rows.
         constant: Inputs that never change.
         start: Which of the weights the ridge pulls to: 0 the given ones, else a prior.
+        wanted: Mean and variance (G, O) of what y should be; None when they were not summed up.
     """
 
     weight: Array
@@ -119,6 +120,7 @@ class Fit:
     rows: int
     constant: int
     start: int = 0
+    wanted: tuple[Array, Array] | None = None
 
 
 def fit(problem: Problem, options: Options | None = None) -> Fit:
@@ -133,8 +135,8 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
     apart = bool(train.count and held.count)
     whole = train + held
     if before <= EXACT:
-        still = _still(whole)
-        return Fit(problem.weight, problem.bias, before, before, math.inf, whole.count, still)
+        same = Fit(problem.weight, problem.bias, before, before, math.inf, whole.count, 0)
+        return replace(same, constant=_still(whole), wanted=_spread(whole))
     if not apart:
         train = held = whole
     used = important(problem.scale)
@@ -152,7 +154,8 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
     weight = np.where(alive[:, :, None], final.weight, problem.weight)
     bias = np.where(alive, final.bias, problem.bias)
     index = next(i for i, given in enumerate(starts) if given is base)
-    return Fit(weight, bias, before, after, strength, whole.count, _still(whole), index)
+    done = Fit(weight, bias, before, after, strength, whole.count, _still(whole), index)
+    return replace(done, wanted=_spread(whole))
 
 
 def _still(moments: Moments) -> int:
@@ -160,6 +163,13 @@ def _still(moments: Moments) -> int:
     n = max(moments.count, 1)
     spread = np.einsum("gdd->gd", moments.xx) / n - (moments.x / n) ** 2
     return int((spread <= 1e-12 * max(float(spread.max(initial=0.0)), 1e-30)).sum())
+
+
+def _spread(moments: Moments) -> tuple[Array, Array]:
+    """Mean and variance (G, O) of the targets."""
+    n = max(moments.count, 1)
+    mean = moments.y / n
+    return mean, np.maximum(moments.yy / n - mean**2, 0.0)
 
 
 def _shifted(rows: _Rows) -> Fit:
