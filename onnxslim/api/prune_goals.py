@@ -238,6 +238,12 @@ def recovery_passes(asked: PruneOptions, has_data: bool) -> tuple[Pass, ...]:
     return tuple(make_pass(get_pass(name), {}) for name in wanted) if asked.recover else ()
 
 
+def trial_passes(asked: PruneOptions) -> tuple[Pass, ...]:
+    """The same for tries that are only compared with each other: fewer rows, fewer rounds."""
+    short = make_pass(get_pass("reconstruct-weights"), {"rows": 4000, "rounds": 2})
+    return (short,) if asked.recover else ()
+
+
 def table_for(
     model: ir.Model,
     asked: PruneOptions,

@@ -12,10 +12,10 @@ from typing import Any
 from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
 from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.api import prune_goals as goals
 from onnxslim.api.comparing import compare
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
-from onnxslim.api.prune_goals import Chooser, deadline, pass_maker, recovery_passes, table_for
 from onnxslim.api.prune_options import Amount, Goal, PruneOptions, one_budget
 from onnxslim.api.prune_search import Search, finely
 from onnxslim.api.pruned import (
@@ -222,15 +222,15 @@ class _Job:
         search = None
         if self.data is not None and not dry_run:
             search = Search(
-                self.model, self.worker, finely(self._labelled()), recovery_passes(asked, True),
-                self.on_step, until=deadline(asked.time_limit),
+                self.model, self.worker, finely(self._labelled()), goals.trial_passes(asked),
+                self.on_step, until=goals.deadline(asked.time_limit),
             )  # fmt: skip
-        make = pass_maker(asked, self.options.seed, self.description.dims)
-        chooser = Chooser(self.model, make, search)
+        make = goals.pass_maker(asked, self.options.seed, self.description.dims)
+        chooser = goals.Chooser(self.model, make, search)
         try:
             self.made_by = chooser.choose(
                 goal, asked, self.before.macs, len(self.data or ()), self.ctx,
-                lambda: table_for(self.model, asked, self.options, target, self.on_step),
+                lambda: goals.table_for(self.model, asked, self.options, target, self.on_step),
             )  # fmt: skip
         except TargetError as error:
             error.result = self._missed()  # type: ignore[attr-defined]
@@ -301,7 +301,7 @@ class _Job:
         """Bring accuracy back: from data where there is some."""
         if not self.asked.recover:
             return
-        passes = recovery_passes(self.asked, self.data is not None)
+        passes = goals.recovery_passes(self.asked, self.data is not None)
         self.on_step("recovering")
         self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[-len(passes) :]):
