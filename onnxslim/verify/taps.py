@@ -102,6 +102,16 @@ class Taps:
             return []
         return names
 
+    def first(self, outputs: Sequence[str]) -> Outputs:
+        """The candidate's outputs on the first feed, fetched with the first values.
+
+        Nothing when there are no values, or they cannot be fetched.
+        """
+        group, self._pending = self._pending[:GROUP], self._pending[GROUP:]
+        found = self._fetch(group, outputs) if group else {}
+        self._group = self._next_group()
+        return found
+
     def get(self, name: str) -> Tap | None:
         """The comparison of one value; None when the models do not share it."""
         while name not in self._found and name in self._pending:
@@ -117,21 +127,25 @@ class Taps:
         room = BUDGET * len(self._found) // max(self._bytes, 1)
         return max(1, min(4 * self._group, room if self._found else self._group))
 
-    def _fetch(self, group: list[str]) -> None:
+    def _fetch(self, group: list[str], outputs: Sequence[str] = ()) -> Outputs:
+        """Compare these values; returns the candidate's ``outputs`` on the first feed."""
         stats = {name: Stats() for name in group}
         first: list[Outputs] = []
+        ours, theirs = self._sessions
         try:
             for feed in self._feeds:
-                left, right = (session.run(feed, group) for session in self._sessions)
+                left = ours.run(feed, group)
+                right = theirs.run(feed, group if first else [*group, *outputs])
                 for name in group:
                     stats[name].add(left[name], right[name])
                 if not first:
-                    first.append(left)
+                    first += [left, {name: right[name] for name in outputs}]
                     self._bytes += sum(x.nbytes for value in left.values() for x in leaves(value))
         except WorkerError as error:
             logger.debug("values %s cannot be fetched: %s", group, error)
-            return
+            return {}
         self._conclude(stats, first[0])
+        return first[1]
 
     def _conclude(self, stats: dict[str, Stats], answer: Outputs) -> None:
         """Sets the limits; noise is only measured for what is not equal within the floor."""

@@ -11,6 +11,7 @@ import pytest
 
 from onnxslim.errors import UnsupportedModelError
 from onnxslim.runtime.dims import Description
+from onnxslim.runtime.session import Session
 from onnxslim.runtime.worker import Worker
 from onnxslim.verify.numerics import Verifier
 from onnxslim.verify.verification import OutputResult, Verification
@@ -86,6 +87,28 @@ def test_a_constant_output_is_judged_before_it(worker: Worker) -> None:
     assert (found.ok, only(found).status, only(found).judged_on) == (True, "vacuous", ("h",))
     wrong = check(worker, model, same_outputs(body.format("v"), model, **given))
     assert wrong.ok is False and "'h'" in wrong.failure
+
+
+def test_an_output_that_says_nothing_costs_one_look_inside(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[list[str]] = []
+    run = Session.run
+
+    def counted(self: Session, given: Any, outputs: Any = None) -> Any:
+        fetched.append(list(outputs or ()))
+        return run(self, given, outputs)
+
+    monkeypatch.setattr(Session, "run", counted)
+    body = "h = Conv(x, w)  s = ReduceMean<keepdims = 1>(h)  y = Softmax<axis = 3>(s)"
+    model = net(body, w=(4, 4, 3, 3))
+    found = check(worker, model, model)
+    assert (found.ok, only(found).status) == (True, "vacuous")
+    assert fetched == [[], [], [], ["s", "h"], ["s", "h", "y"], ["y"], ["y"]]
+    two = net(f"{body}  z = Relu(h)", w=(4, 4, 3, 3))
+    fetched.clear()
+    assert check(worker, two, two).ok
+    assert fetched == [[], [], [], *[["y", "z"]] * 3, ["s", "h"], ["s", "h"]]
 
 
 def test_a_wrong_constant_is_no_excuse(worker: Worker) -> None:
