@@ -190,6 +190,8 @@ class _Search:
 
     def fails(self, model: ir.Model) -> bool:
         """Whether a candidate is valid and fails; what cannot be written does not."""
+        if time.monotonic() > self.deadline:
+            raise _Limit
         if verify_structure(model):
             return False
         path = self.folder / f"{self.label}.onnx"

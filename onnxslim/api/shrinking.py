@@ -7,12 +7,22 @@ Source: Zeller and Hildebrandt 2002, "Simplifying and Isolating Failure-Inducing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import onnx_ir as ir
 
 from onnxslim.graph import edit
-from onnxslim.graph.piece import bypass, keep_nodes, keep_outputs, strip, stub_weight
+from onnxslim.graph.piece import (
+    bypass,
+    inline_branch,
+    keep_nodes,
+    keep_outputs,
+    nodes_of,
+    strip,
+    stub_weight,
+    trim_outputs,
+)
 from onnxslim.graph.proto import bodies
 
 T = TypeVar("T")
@@ -54,6 +64,13 @@ def _candidates(chunks: list[list[T]]) -> Iterator[list[T]]:
             yield [item for i, chunk in enumerate(chunks) if i != left_out for item in chunk]
 
 
+_ON_BRANCHES: tuple[Callable[[ir.Model, int], ir.Model | None], ...] = (
+    partial(inline_branch, name="then_branch"),
+    partial(inline_branch, name="else_branch"),
+    trim_outputs,
+)
+
+
 class Shrinker:
     """Makes one model smaller step by step, as long as it fails.
 
@@ -81,6 +98,8 @@ class Shrinker:
             self._outputs()
             self._nodes()
             self._outputs()
+            self._branches()
+            self._nodes(inside=True)
             self._bypasses()
             if _weight(self.model) == before:
                 break
@@ -102,18 +121,30 @@ class Shrinker:
             lambda kept: self._try("outputs", keep_outputs(start, set(kept))),
         )
 
-    def _nodes(self) -> None:
+    def _nodes(self, *, inside: bool = False) -> None:
+        """Leave out nodes of the main graph, or of the bodies in it."""
         start = self.model
-        minimize(
-            range(len(start.graph)),
-            lambda kept: self._try("nodes", keep_nodes(start, set(kept))),
-        )
+        nodes = nodes_of(start)
+        chosen = [i for i, node in enumerate(nodes) if (node.graph is not start.graph) == inside]
+        others = set(range(len(nodes))).difference(chosen)
+        what = "nodes of bodies" if inside else "nodes"
+        if chosen:
+            minimize(chosen, lambda kept: self._try(what, keep_nodes(start, {*kept, *others})))
+
+    def _branches(self) -> None:
+        """Put one branch in the place of an If, or leave out what nobody reads of both."""
+        for change in _ON_BRANCHES:
+            position = 0
+            while position < len(nodes := nodes_of(self.model)):
+                is_if = nodes[position].op_type == "If"
+                if not (is_if and self._try("If", change(self.model, position))):
+                    position += 1
 
     def _bypasses(self) -> None:
-        position = _count(self.model) - 1
+        position = len(nodes_of(self.model)) - 1
         while position >= 0:
             self._try("bypass", bypass(self.model, position))
-            position = min(position, _count(self.model)) - 1
+            position = min(position, len(nodes_of(self.model))) - 1
 
     def _stubs(self) -> None:
         for name, value in list(self.model.graph.initializers.items()):

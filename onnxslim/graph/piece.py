@@ -16,27 +16,114 @@ from onnxslim.graph.proto import bodies
 from onnxslim.graph.signature import accept_ports
 
 
+def nodes_of(model: ir.Model) -> list[ir.Node]:
+    """Nodes of the main graph and of all bodies in it; positions below count in this list."""
+    return [node for graph in edit.all_graphs(model) for node in graph]
+
+
 def keep_nodes(model: ir.Model, kept: Collection[int]) -> ir.Model | None:
-    """Only these nodes of the main graph: what they read from others becomes inputs.
+    """Only these nodes: what they read from others becomes inputs, in bodies too.
 
     Args:
         model: Types of its values must be inferred.
-        kept: Positions in the main graph.
+        kept: Positions in :func:`nodes_of`; a body goes with the node that holds it.
     """
     copy = model.clone()
-    nodes = list(copy.graph)
-    removed = [node for i, node in enumerate(nodes) if i not in kept]
-    rest = [node for i, node in enumerate(nodes) if i in kept]
-    gone = {value for node in removed for value in node.outputs}
-    wanted = {value for node in removed for value in _reads(node)} | set(copy.graph.outputs)
-    outputs = [v for node in rest for v in node.outputs if v in wanted]
-    cut = list(dict.fromkeys(v for node in rest for v in _reads(node) if v in gone))
+    nodes = nodes_of(copy)
+    left_out = [node for i, node in enumerate(nodes) if i not in kept]
+    nested = {inner for node in left_out for inner in _inner(node)}
+    dead = {*left_out, *nested}
+    alive = [node for node in nodes if node not in dead]
+    gone = {value for node in dead for value in node.outputs}
+    wanted = {v for node in dead for v in _inputs(node)} | set(copy.graph.outputs)
+    outputs = [v for n in alive if n.graph is copy.graph for v in n.outputs if v in wanted]
+    cut = dict.fromkeys(v for node in alive for v in _inputs(node) if v in gone)
+    ends = [v for node in alive for g in edit.subgraphs(node) for v in g.outputs if v in gone]
+    cut.update(dict.fromkeys(ends))
     if not outputs or any(v.type is None for v in (*cut, *outputs)):
         return None
-    fresh = [_as_input(value) for value in cut]
+    for graph in [g for node in alive for g in edit.subgraphs(node)]:
+        _make_outputs(graph, gone)
     copy.graph.outputs[:] = outputs
-    copy.graph.remove(removed, safe=False)
+    fresh = [_as_input(value) for value in cut]
+    for node in [n for n in left_out if n not in nested]:
+        _remove(node)
     return finish(copy, fresh)
+
+
+def _remove(node: ir.Node) -> None:
+    """Take a node out of its graph, so that nothing counts what it and its bodies read."""
+    for gone in (node, *_inner(node)):
+        for index in range(len(gone.inputs)):
+            gone.replace_input_with(index, None)
+    if node.graph is not None:
+        node.graph.remove(node, safe=False)
+
+
+def _inner(node: ir.Node) -> Iterable[ir.Node]:
+    for graph in edit.subgraphs(node):
+        yield from graph.all_nodes()
+
+
+def _inputs(node: ir.Node) -> Iterable[ir.Value]:
+    return (v for v in node.inputs if v is not None)
+
+
+def _make_outputs(graph: ir.Graph, gone: Collection[ir.Value]) -> None:
+    """Outputs of a body are made in it: put an Identity where their node goes."""
+    for index, value in enumerate(graph.outputs):
+        if value in gone:
+            node = ir.node("Identity", [value])
+            node.outputs[0].name = f"{value.name}_kept"
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            graph.append(node)
+            graph.outputs[index] = node.outputs[0]
+
+
+def inline_branch(model: ir.Model, position: int, name: str) -> ir.Model | None:
+    """The nodes of one branch of an ``If`` in its place."""
+    copy = model.clone()
+    node = nodes_of(copy)[position]
+    graph = node.graph
+    if not edit.is_op(node, "If") or not isinstance(graph, ir.Graph):
+        return None
+    branch = node.attributes[name].as_graph()
+    results = list(branch.outputs)
+    inner = list(branch)
+    if any(v.producer() not in set(inner) for v in results):
+        return None
+    for value in list(branch.initializers.values()):
+        del branch.initializers[value.name or ""]
+        graph.register_initializer(value)
+    branch.outputs.clear()
+    branch.remove(inner)
+    graph.insert_before(node, inner)
+    for old, new in zip(node.outputs, results, strict=True):
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+    _remove(node)
+    return finish(copy)
+
+
+def trim_outputs(model: ir.Model, position: int) -> ir.Model | None:
+    """An ``If`` without the outputs that nobody reads."""
+    copy = model.clone()
+    node = nodes_of(copy)[position]
+    used = [i for i, v in enumerate(node.outputs) if edit.use_count(v)]
+    if not edit.is_op(node, "If") or not used or len(used) == len(node.outputs):
+        return None
+    for graph in edit.subgraphs(node):
+        graph.outputs[:] = [graph.outputs[i] for i in used]
+    attributes = list(node.attributes.values())
+    fewer = ir.Node("", "If", node.inputs, attributes, num_outputs=len(used), name=node.name)
+    assert node.graph is not None
+    node.graph.insert_before(node, fewer)
+    for i, new in zip(used, fewer.outputs, strict=True):
+        old = node.outputs[i]
+        new.name, new.type, new.shape = old.name, old.type, old.shape
+        old.name = f"{old.name}_old"
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+    _remove(node)
+    return finish(copy)
 
 
 def keep_outputs(model: ir.Model, kept: Collection[int]) -> ir.Model | None:
@@ -58,20 +145,31 @@ def bypass(model: ir.Model, position: int) -> ir.Model | None:
 
     Args:
         model: Types and shapes of its values must be inferred.
-        position: Of the node among all nodes of all graphs.
+        position: In :func:`nodes_of`.
     """
+    index = _replacement(nodes_of(model)[position])
+    if index is None:
+        return None
     copy = model.clone()
-    nodes = [node for graph in bodies(copy) for node in graph]
-    node = nodes[position]
+    node = nodes_of(copy)[position]
+    used = next(v for v in node.outputs if edit.use_count(v))
+    source = node.inputs[index]
+    assert source is not None
+    used.replace_all_uses_with(source, replace_graph_outputs=True)
+    return finish(copy)
+
+
+def _replacement(node: ir.Node) -> int | None:
+    """Index of an input that can stand for the only output that is read."""
     used = [v for v in node.outputs if edit.use_count(v)]
     if len(used) != 1:
         return None
-    for source in node.inputs:
-        if source is not None and _alike(source, used[0]) and source is not used[0]:
-            if source.producer() is None and used[0].is_graph_output():
-                continue  # a graph output must be made by a node
-            used[0].replace_all_uses_with(source, replace_graph_outputs=True)
-            return finish(copy)
+    for index, source in enumerate(node.inputs):
+        if source is None or not _alike(source, used[0]):
+            continue
+        maker = source.producer()
+        if not used[0].is_graph_output() or (maker is not None and maker.graph is node.graph):
+            return index  # the output of a graph is made by a node in it
     return None
 
 
@@ -142,15 +240,6 @@ def _as_input(value: ir.Value) -> ir.Value:
     value.replace_all_uses_with(fresh, replace_graph_outputs=True)
     fresh.name = name
     return fresh
-
-
-def _reads(node: ir.Node) -> Iterable[ir.Value]:
-    """What a node and its bodies read, from wherever."""
-    yield from (v for v in node.inputs if v is not None)
-    for graph in edit.subgraphs(node):
-        for inner in graph.all_nodes():
-            yield from (v for v in inner.inputs if v is not None)
-        yield from graph.outputs
 
 
 def _alike(x: ir.Value, y: ir.Value) -> bool:
