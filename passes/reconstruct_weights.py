@@ -33,7 +33,9 @@ from onnxslim.pipeline.context import PassContext
 
 Array = npt.NDArray[Any]
 
-_FACTOR = 5.0
+# Of five trained networks, 16 samples of the right kind stay below 0.2 deviations and a factor of
+# 1.4 in the median channel of the median layer; noise, shuffled pixels and wrong scaling do not.
+_OFF, _FACTOR = 0.35, 1.9
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ def _statistics(job: Job, ctx: PassContext) -> tuple[Array, Array] | None:
 
 
 def _contradicts(found: tuple[Array, Array], known: tuple[Array, Array]) -> bool:
-    """True when most channels lie a deviation off, or spread by another factor than 5."""
+    """True when most channels lie elsewhere than they should, or spread otherwise."""
     mean, var = (a.astype(np.float64) for a in known)
     given, spread = (a.reshape(-1) for a in found)
     if mean.shape != given.shape:
@@ -135,7 +137,7 @@ def _contradicts(found: tuple[Array, Array], known: tuple[Array, Array]) -> bool
     deviation = np.sqrt(np.maximum(var, 1e-12))
     off = np.median(np.abs(given - mean) / deviation)
     factor = np.median(np.abs(np.log(np.maximum(spread, 1e-12) / np.maximum(var, 1e-12))))
-    return bool(off > 1.0 or factor > np.log(_FACTOR))
+    return bool(off > _OFF or factor > np.log(_FACTOR))
 
 
 def _apply(job: Job, found: Fit, ctx: PassContext) -> bool:
