@@ -84,6 +84,7 @@ class Builder:
         self.sites: list[RawSite] = []
         self.products: list[Product] = []
         self.equal: list[EqualCount] = []
+        self.parts: list[Labels] = []
         self.grouped: list[tuple[ir.Node, ir.Value, Labels]] = []
         self._primes: dict[str, int] = {}
         self._rooted: dict[ir.Value, bool] = {}

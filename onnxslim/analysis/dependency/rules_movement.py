@@ -130,6 +130,7 @@ def split(b: Builder, node: ir.Node) -> None:
         part = list(axes)
         if labels is not None and isinstance(size, int):
             part[axis] = labels[start : start + size]
+            b.parts.append(labels[start : start + size])
             start += size
         else:
             part[axis] = None
@@ -175,6 +176,7 @@ def slice_(b: Builder, node: ir.Node, axes: Axes) -> Axes | None:
             part = labels[python_slice(start, end, step)]
             if len(part) == 1:
                 b.freeze(part, f"{describe(node)} takes it out alone")
+            b.parts.append(part)
             out[axis] = part
     return out
 
@@ -210,6 +212,8 @@ def gather(b: Builder, node: ir.Node) -> None:
         middle = []
     else:
         middle = [None if labels is None else labels[numbers]]
+        if labels is not None:
+            b.parts.append(labels[numbers])
         if labels is not None and len(numbers) == 1:
             b.freeze(labels[numbers], f"{describe(node)} takes it out alone")
     b.set_axes(node.outputs[0], [*axes[:axis], *middle, *axes[axis + 1 :]])

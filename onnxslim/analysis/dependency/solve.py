@@ -68,7 +68,7 @@ def _freeze_unequal(b: Builder, solution: Solution) -> bool:
 
 
 def _members(b: Builder, solution: Solution) -> tuple[dict[int, Key], dict[int, str]]:
-    """Per class that may leave the sites it takes part in; and why others are left out."""
+    """Per class that may leave the sites and parts it takes part in; why others are left out."""
     sites: dict[int, list[int]] = {}
     made, used = set(), set()
     for index, site in enumerate(b.sites):
@@ -79,6 +79,10 @@ def _members(b: Builder, solution: Solution) -> tuple[dict[int, Key], dict[int, 
                 made.add(root)
             elif site.role in (Role.CONSUME, Role.STATISTIC):
                 used.add(root)
+    for number, part in enumerate(b.parts, len(b.sites)):  # no part of a tensor may end up empty
+        for root in np.unique(solution.root[part]).tolist():
+            if root in sites:
+                sites[root].append(number)
     idle = {}
     for root in sites:
         if root not in made:
