@@ -79,10 +79,7 @@ def _members(b: Builder, solution: Solution) -> tuple[dict[int, Key], dict[int, 
                 made.add(root)
             elif site.role in (Role.CONSUME, Role.STATISTIC):
                 used.add(root)
-    for number, part in enumerate(b.parts, len(b.sites)):  # no part of a tensor may end up empty
-        for root in np.unique(solution.root[part]).tolist():
-            if root in sites:
-                sites[root].append(number)
+    _add_parts(b, solution, sites)
     idle = {}
     for root in sites:
         if root not in made:
@@ -90,6 +87,14 @@ def _members(b: Builder, solution: Solution) -> tuple[dict[int, Key], dict[int, 
         elif root not in used:
             idle[root] = "nothing sums over it"
     return {root: tuple(own) for root, own in sites.items() if root not in idle}, idle
+
+
+def _add_parts(b: Builder, solution: Solution, sites: dict[int, list[int]]) -> None:
+    """Units in different parts of a split tensor do not compete: no part may end up empty."""
+    for number, part in enumerate(b.parts, len(b.sites)):
+        for root in np.unique(solution.root[part]).tolist():
+            if root in sites:
+                sites[root].append(number)
 
 
 def _is_weight(site: RawSite) -> bool:
