@@ -173,7 +173,10 @@ def table(model: Path, rows: list[Row], data: Data) -> str:
 
 
 def behind(rows: list[Row]) -> list[str]:
-    """Where our static result is worse than the best of onnxruntime.quantization."""
+    """Where our static result is worse than some configuration of onnxruntime.quantization.
+
+    One that is closer to the float model counts when it is as fast: some leave most layers float.
+    """
     ours = next((r for r in rows if r.tool == "ours static"), None)
     peers = [r for r in rows if r.tool.startswith("ort ") and r.quality is not None]
     if ours is None or not peers:
@@ -181,14 +184,15 @@ def behind(rows: list[Row]) -> list[str]:
     if ours.quality is None:
         return [f"ours: {ours.problem}"]
     found = []
-    close = max(peers, key=lambda r: r.quality.sqnr_db if r.quality else -math.inf)
     fast = min(peers, key=lambda r: r.ratio)
-    if close.quality and ours.quality.sqnr_db < close.quality.sqnr_db:
-        found.append(
-            f"SQNR {ours.quality.sqnr_db:.1f} dB, {close.tool} {close.quality.sqnr_db:.1f}"
-        )
     if ours.ratio > NOISE * fast.ratio:
         found.append(f"time {ours.ratio:.2f}, {fast.tool} {fast.ratio:.2f}")
+    for row in peers:
+        closer = row.quality is not None and row.quality.sqnr_db > ours.quality.sqnr_db
+        if closer and row.quality is not None and row.ratio <= NOISE * ours.ratio:
+            found.append(
+                f"SQNR {ours.quality.sqnr_db:.1f} dB, {row.tool} {row.quality.sqnr_db:.1f}"
+            )
     if ours.quality.difference > 0.5:
         found.append(f"{ours.quality.difference:.2f} points below float")
     return found
