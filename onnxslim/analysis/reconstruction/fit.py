@@ -141,10 +141,11 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
         train = held = whole
     used = important(problem.scale)
     starts = [problem.weight, *problem.priors]
-    base, strength = choose(train, held, starts, used**2, options.strengths)
+    index, chosen = choose(train, held, starts, used**2, options.strengths)
+    base, strength = starts[index], chosen.strength
     part = False if apart else None
     rounds = options.rounds if problem.clips else 0
-    trial = _clipped(rows, train, base, ridge(train, base, strength), rounds, part)
+    trial = _clipped(rows, train, base, chosen, rounds, part)
     after = rows.errors([trial], True if apart else None)[0]
     final = trial
     if apart:
@@ -153,7 +154,6 @@ def fit(problem: Problem, options: Options | None = None) -> Fit:
     alive = used != 0
     weight = np.where(alive[:, :, None], final.weight, problem.weight)
     bias = np.where(alive, final.bias, problem.bias)
-    index = next(i for i, given in enumerate(starts) if given is base)
     done = Fit(weight, bias, before, after, strength, whole.count, _still(whole), index)
     return replace(done, wanted=_spread(whole))
 

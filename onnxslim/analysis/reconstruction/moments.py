@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_SMALL = 16
+
 
 @dataclass
 class Moments:
@@ -50,8 +52,11 @@ class Moments:
         self.count += x.shape[1]
         self.x += x.sum(axis=1)
         self.y += y.sum(axis=1)
+        for group in range(len(x)) if x.shape[2] > _SMALL else ():
+            self.xx[group] += x[group].T @ x[group]  # NumPy sees that this is symmetric: half
         across = x.transpose(0, 2, 1)
-        self.xx += across @ x
+        if x.shape[2] <= _SMALL:
+            self.xx += across @ x
         self.xy += across @ y
         self.yy += (y * y).sum(axis=1)
 

@@ -42,13 +42,19 @@ class Solution:
 
 def ridge(moments: Moments, weight: Array, strength: float) -> Solution:
     """Solve one strength; weight (G, O, D)."""
+    return ridges(moments, [weight], strength)[0]
+
+
+def ridges(moments: Moments, weights: Sequence[Array], strength: float) -> list[Solution]:
+    """Solve one strength for several weights (G, O, D) to pull to, with one factorization."""
     cov, cross, mean_x, mean_y = moments.centred()
-    new = np.asarray(weight, np.float64)
+    found = [np.asarray(weight, np.float64) for weight in weights]
     if not math.isinf(strength):
-        rest = cross - cov @ new.transpose(0, 2, 1)
-        new = new + np.linalg.solve(loaded(cov, strength), rest).transpose(0, 2, 1)
-    bias = mean_y - (new @ mean_x[:, :, None])[:, :, 0]
-    return Solution(new, bias, strength)
+        across = [weight.transpose(0, 2, 1) for weight in found]
+        rest = np.concatenate([cross - cov @ w for w in across], axis=2)
+        steps = np.split(np.linalg.solve(loaded(cov, strength), rest), len(found), axis=2)
+        found = [w + step.transpose(0, 2, 1) for w, step in zip(found, steps, strict=True)]
+    return [Solution(w, mean_y - (w @ mean_x[:, :, None])[:, :, 0], strength) for w in found]
 
 
 def loaded(cov: Array, strength: float) -> Array:
@@ -66,7 +72,7 @@ def choose(
     weights: Sequence[Array],
     importance: Array,
     strengths: Sequence[float] = STRENGTHS,
-) -> tuple[Array, float]:
+) -> tuple[int, Solution]:
     """Where to pull to and how strongly: what fits one part with the least error on the other.
 
     Args:
@@ -75,12 +81,16 @@ def choose(
         weights: (G, O, D) each: where the ridge may pull to.
         importance: (G, O) weight of each output's squared error.
         strengths: What to try; the larger of two equals wins.
+
+    Returns:
+        Which of the weights, and the fit itself.
     """
-    best, least = (weights[0], math.inf), math.inf
+    best: tuple[int, Solution] | None = None
+    least = math.inf
     for strength in sorted(strengths, reverse=True):
-        for weight in weights:
-            found = ridge(fit, weight, strength)
+        for index, found in enumerate(ridges(fit, weights, strength)):
             error = float((held.error(found.weight, found.bias) * importance).sum())
-            if error < least:
-                best, least = (weight, strength), error
+            if best is None or error < least:
+                best, least = (index, found), error
+    assert best is not None, "no strength to try"
     return best

@@ -66,8 +66,10 @@ def test_the_strength_that_holds_on_other_rows_is_chosen() -> None:
     held, ones = moments(other, other @ w.transpose(0, 2, 1)), np.ones((1, 1))
     exact = moments(x, x @ w.transpose(0, 2, 1))
     noisy = moments(x, x @ w.transpose(0, 2, 1) + noise)
-    assert choose(exact, held, [far], ones) == (far, 1e-4)
-    assert choose(noisy, held, [far, near], ones) == (near, math.inf)
+    index, found = choose(exact, held, [far], ones)
+    assert (index, found.strength) == (0, 1e-4)
+    index, found = choose(noisy, held, [far, near], ones)
+    assert (index, found.strength) == (1, math.inf)
 
 
 def problem(x: Array, target: Array, **more: Any) -> Problem:
