@@ -153,8 +153,8 @@ class ReconstructIntegers(Pass):
         """Integers (G, O, D) fitted to some rows, and the ridge that suits; -1: as they were."""
         if exact.shape[2] > self.widest:
             return one.codes, -1.0
-        _, strength = choose(fit, held, [exact], np.ones(exact.shape[:2]), _STRENGTHS)
-        return self._rounded(one, ridge(fit, exact, strength).weight, fit), strength
+        _, found = choose(fit, held, [exact], np.ones(exact.shape[:2]), _STRENGTHS)
+        return self._rounded(one, found.weight, fit), found.strength
 
     @staticmethod
     def _rounded(one: IntegerLayer, weight: Array, moments: Moments) -> Array:
