@@ -94,7 +94,8 @@ def census(nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, str]) -> Ce
         users.update(mine[:1])
         if not mine:
             surplus.append(node["name"])
-    integer, floats = [], []
+    integer: list[str] = []
+    floats: list[str] = []
     for key, weight in weights.items():
         (integer if users[weight] else floats).append(key)
         users[weight] -= 1
@@ -133,7 +134,7 @@ def layer_sqnr(
 
 
 def speedup(
-    reference: Session, candidate: Session, feed: Feed, runs: int = 0
+    reference: Session, candidate: Session, feed: Mapping[str, Any], runs: int = 0
 ) -> tuple[float, float]:
     """Median seconds of both, measured alternately.
 
