@@ -300,8 +300,9 @@ class _View:
 
     def array(self) -> np.ndarray:
         """Read-only; refers to this object, and so to the tensor."""
-        if not all(self.__array_interface__["shape"]):
-            return np.zeros(self.__array_interface__["shape"], np.float32)
+        shape: tuple[int, ...] = tuple(self._value.shape())
+        if not all(shape):
+            return np.zeros(shape, np.float32)
         return np.asarray(self)
 
 
