@@ -9,11 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.quantization.plan import Edge, Layer, Plan
-from onnxslim.analysis.quantization.ranges import choose_range
 from onnxslim.analysis.quantization.scales import (
     Affine,
     affine,
-    channel_rows,
     least_weight_scales,
     round_bias,
     round_weight,
@@ -25,33 +23,6 @@ from onnxslim.pipeline import PassContext
 _TYPES = {"uint8": np.uint8, "int8": np.int8}
 
 
-def edge_scales(
-    plan: Plan, facts: Mapping[str, Mapping[str, Any]], method: str
-) -> dict[str, Affine]:
-    """Scale and zero point of every edge.
-
-    Args:
-        plan: Read only.
-        facts: Histograms by tensor name; constants and fixed edges need none.
-        method: The calibrator.
-    """
-    ranges: dict[str, tuple[float, float]] = {}
-    for name, edge in plan.edges.items():
-        if edge.fixed:
-            ranges[name] = (edge.low or 0.0, edge.high or 0.0)
-        elif edge.like == name and name in facts:
-            low, high = choose_range(facts[name], method)
-            low = low if edge.low is None else max(low, edge.low)
-            high = high if edge.high is None else min(high, edge.high)
-            ranges[name] = low, high
-    limits, symmetric = plan.target.limits, plan.target.symmetric
-    return {
-        name: affine(*ranges[edge.like], limits, symmetric=symmetric)
-        for name, edge in plan.edges.items()
-        if edge.like in ranges
-    }
-
-
 class Emitter:
     """Edits one model.
 
@@ -59,8 +30,6 @@ class Emitter:
         ctx: Names and constants come from it.
         plan: What to write.
         scales: Of every edge that is not constant.
-        rounded: Integer weights found by another method than rounding to nearest, by layer key.
-        shifts: What to add to the bias of a layer, by key.
     """
 
     def __init__(
@@ -269,6 +238,3 @@ def _existing(value: ir.Value) -> Affine:
 
 def _ir(kind: type[Any]) -> ir.DataType:
     return ir.DataType.UINT8 if kind is np.uint8 else ir.DataType.INT8
-
-
-__all__ = ["Emitter", "channel_rows", "edge_scales"]

@@ -24,7 +24,8 @@ from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import CalibrationError
 from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import stage
-from onnxslim.passes._quantize_emit import Emitter, edge_scales
+from onnxslim.passes._quantize_emit import Emitter
+from onnxslim.passes._quantize_scales import edge_scales
 from onnxslim.pipeline import Numerics, Pass, PassContext, register
 from onnxslim.pipeline.targets import get_target
 

@@ -17,7 +17,8 @@ from onnxslim.api.options import RunOptions
 from onnxslim.api.prune_options import Amount
 from onnxslim.api.pruned import PruneResult
 from onnxslim.api.pruning import prune
-from onnxslim.api.quantizing import QuantizeResult, quantize
+from onnxslim.api.quantized import QuantizeResult
+from onnxslim.api.quantizing import quantize
 from onnxslim.api.results import Result
 from onnxslim.api.sources import ModelLike, path_of
 from onnxslim.api.validating import validate
@@ -84,6 +85,7 @@ def compress(
     max_drop: float | None = None,
     labels: str | None = None,
     metric: str = "top1",
+    search: bool = True,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     options: RunOptions | None = None,
@@ -105,6 +107,7 @@ def compress(
             metric with labels, else of agreement.
         labels: Key of the labels in the data.
         metric: How outputs and labels become points.
+        search: Try several ways of choosing channels, where there are few enough to try.
         output: File to write; None gives only the model.
         force: Replace ``output`` when it exists.
         options: How models are run.
@@ -125,6 +128,7 @@ def compress(
     say = on_step or (lambda text: None)
     gates = {k: v for k, v in (("min_sqnr", min_sqnr), ("max_drop", max_drop)) if v is not None}
     job = _Job(model, chosen, gates, labels, metric, allow_external_dir, say)
+    job.search = search
     job.simplify()
     budget = {"ratio": ratio, "macs": macs, "params": params, "latency": latency}
     asked = {k: v for k, v in budget.items() if v is not None}
@@ -155,6 +159,7 @@ class _Job:
         self.source, self.options, self.gates = source, options, dict(gates)
         self.labels, self.metric, self.say = labels, metric, say
         self.allow_external_dir = allow_external_dir
+        self.search = True
         self.stages: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.pruned: PruneResult | None = None
@@ -178,6 +183,7 @@ class _Job:
             found = prune(
                 original, **budget, options=self.options, labels=self.labels, metric=self.metric,
                 allow_external_dir=self.allow_external_dir, on_step=self.say, compare=False,
+                search=self.search,
             )  # fmt: skip
         except VerificationError as error:
             self._note("prune", False, str(error))

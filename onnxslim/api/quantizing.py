@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxslim.analysis.quantization.observe import sample_sizes
 from onnxslim.analysis.quantization.plan import Plan
-from onnxslim.analysis.quantization.ranges import CALIBRATORS
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.checking import Check, Gates, Judgement
 from onnxslim.api.equalizing import equalized
 from onnxslim.api.lab import AUTO, Attempt, Lab, split
 from onnxslim.api.optimizing import optimize
 from onnxslim.api.options import RunOptions
-from onnxslim.api.results import Result
+from onnxslim.api.quantized import QuantizeOptions, QuantizeResult, layer_entries
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, path_of
 from onnxslim.errors import CalibrationError, TargetError, UsageError, VerificationError
@@ -36,111 +35,11 @@ from onnxslim.report.summary import summarize
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.specs import output_names, specs_of
 from onnxslim.runtime.worker import Worker
-from onnxslim.verify.compare import json_number
 from onnxslim.verify.verification import NOT_VERIFIED, OutputResult, Verification, failures
 
-if TYPE_CHECKING:
-    from onnxslim.report.documents import QuantizeDocument
-
-MODES = ("static", "dynamic", "float16")
 SAMPLES = 256
 FEWEST, FEW = 8, 64
 OPSET = 13
-
-
-@dataclass(frozen=True)
-class QuantizeOptions:
-    """What to quantize and how.
-
-    Attributes:
-        mode: ``static`` (needs data), ``dynamic`` or ``float16``.
-        target: ``cpu``, ``cpu-avx2``, ``cpu-arm``, ``tensorrt`` or a plug-in's.
-        format: ``qdq`` or ``qoperator``.
-        calibrator: ``auto`` tries several; else ``minmax``, ``percentile``, ``mse``, ``entropy``.
-        include: Only layers that match one of these globs are quantized.
-        exclude: Layers that match one of these globs stay float.
-        min_sqnr: Keep layers float until the outputs reach this many dB.
-        max_drop: Keep layers float until at most this many points are lost.
-        labels: Key of the labels in the data; without them points are those of agreement.
-        metric: How labels become points.
-        keep_io_types: ``float16``: inputs and outputs stay float32.
-        strict: Slower than float, or below 15 dB, is an error.
-        allow_random: Random calibration data is allowed.
-        cache: Keep and use observations of the same model and data.
-        improve: Choose integers layer by layer where that comes closer.
-    """
-
-    mode: str = "static"
-    target: str = "cpu"
-    format: str = "qdq"
-    calibrator: str = "auto"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    min_sqnr: float | None = None
-    max_drop: float | None = None
-    labels: str | None = None
-    metric: str = "top1"
-    keep_io_types: bool = False
-    strict: bool = False
-    allow_random: bool = False
-    cache: bool = True
-    improve: bool = True
-
-    def check(self) -> None:
-        """Raises UsageError for values that make no sense."""
-        choices = {
-            "mode": MODES,
-            "format": ("qdq", "qoperator"),
-            "calibrator": ("auto", *CALIBRATORS),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                given = getattr(self, name)
-                raise UsageError(f"--{name} {given!r}: expected one of {', '.join(allowed)}")
-        get_target(self.target)
-        if self.max_drop is not None and self.max_drop < 0:
-            raise UsageError(f"--max-drop {self.max_drop}: expected 0 or more points")
-        if self.mode != "static" and self.include:
-            raise UsageError("--include works with --mode static only; use --exclude")
-
-
-@dataclass
-class QuantizeResult(Result):
-    """A quantized model with what is known of it.
-
-    Attributes:
-        mode: How it was quantized.
-        target: For what.
-        method: The calibrator that was chosen; None when nothing was calibrated.
-        samples: Calibration samples.
-        layers: What became of each layer: name, quantized, reason, sqnr_db, runs.
-        plan: The plan that was followed, a line per layer and tensor.
-        judgement: How close and how fast the result is.
-    """
-
-    command: str = "quantize"
-    mode: str = "static"
-    target: str = "cpu"
-    method: str | None = None
-    samples: int = 0
-    layers: list[dict[str, Any]] = field(default_factory=list)
-    plan: list[str] = field(default_factory=list)
-    judgement: Judgement = field(default_factory=Judgement)
-
-    def document(self) -> QuantizeDocument:
-        """The JSON document of the command."""
-        from onnxslim.report.documents import QuantizeDocument
-
-        common = super().document().model_dump(by_alias=True)
-        return QuantizeDocument(
-            **common,
-            mode=self.mode,
-            target=self.target,
-            calibration={"method": self.method, "samples": self.samples},
-            layers=self.layers,
-            plan=self.plan,
-            **self.judgement.to_json(),
-        )
 
 
 def quantize(
@@ -285,7 +184,7 @@ class _Job:
             feed = None if source is None else next(source.feeds(), None)
             self.plan = self.item().plan(self.base, sample_sizes(self.base, feed))
             result.plan = list(self.plan.lines())
-            result.layers = _layers(self.plan, {}, None)
+            result.layers = layer_entries(self.plan, {}, None)
         return result
 
     def _open(self, labels: str | None = None) -> DataSource:
@@ -341,10 +240,12 @@ class _Job:
             lab, best, self.equalization = equalized(lab, best, names)
             self.base = lab.model
             best = lab.improved(best)
-        best = self._mixed(lab, best)
-        if self.asked.improve:
-            best = lab.improved(best)
-        lab.observe_all()
+        mixed = self._mixed(lab, best)
+        if self.asked.improve and mixed is not best:
+            mixed = lab.improved(mixed)
+        best = mixed
+        if self.asked.min_sqnr is None and self.asked.max_drop is None:
+            lab.observe_all()  # else what was judged is what is written
         self.plan, self.method = best.plan, best.item.calibrator
         return lab, best
 
@@ -455,7 +356,7 @@ class _Job:
     ) -> QuantizeResult:
         path = path_of(self.source)
         size = self.first.after.bytes if staged is None else staged.bytes
-        integers = judgement.census
+        integers = judgement.census.integer if judgement.census else None
         return QuantizeResult(
             model=self.model,
             before=self.first.before,
@@ -468,7 +369,7 @@ class _Job:
             target=self.asked.target,
             method=self.method,
             samples=self.samples,
-            layers=_layers(self.plan, judgement.layers, integers.integer if integers else None),
+            layers=layer_entries(self.plan, judgement.layers, integers),
             plan=[] if self.plan is None else list(self.plan.lines()),
             judgement=judgement,
         )
@@ -491,24 +392,3 @@ class _Job:
         if error is not None:
             error.result = result  # type: ignore[attr-defined]
             raise error
-
-
-def _layers(
-    plan: Plan | None, closeness: Mapping[str, float], integer: Sequence[str] | None
-) -> list[dict[str, Any]]:
-    """``layers`` of the document."""
-    if plan is None:
-        return []
-    return [
-        {
-            "name": layer.name,
-            "op": layer.op,
-            "quantized": layer.quantized,
-            "reason": layer.reason or None,
-            "sqnr_db": json_number(closeness.get(layer.key)),
-            "runs": None
-            if integer is None or not layer.quantized
-            else ("int8" if layer.key in integer else "float"),
-        }
-        for layer in plan.layers
-    ]

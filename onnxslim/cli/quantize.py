@@ -11,7 +11,7 @@ from onnxslim.cli import common, reports
 from onnxslim.cli.console import note, print_json, print_table, progress, size_text
 
 if TYPE_CHECKING:
-    from onnxslim.api.quantizing import QuantizeResult
+    from onnxslim.api.quantized import QuantizeResult
 
 
 def command(

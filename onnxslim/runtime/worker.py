@@ -130,10 +130,7 @@ class Worker:
     def derive(
         self, session: Session, names: Sequence[str], optimization: Level | None = None
     ) -> Session:
-        """The same model with more outputs, at most at ``basic`` by default.
-
-        Higher levels keep every output, but compute what lies behind another way.
-        """
+        """The same model with more outputs, at most at ``basic`` unless a level is given."""
         given, given_source = session.options, session.source
         level = given.optimization if given.optimization == "disable" else "basic"
         level = optimization or level

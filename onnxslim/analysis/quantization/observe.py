@@ -118,7 +118,7 @@ class Observations:
     def load(self, path: Path) -> bool:
         """Take over what was saved; False, changing nothing, when there is nothing usable."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = {key: stored[key] for key in stored.files}
             states: dict[str, dict[str, Any]] = {}
             for key, array in found.items():

@@ -103,7 +103,7 @@ def _entropy(facts: Mapping[str, Any], low: float, high: float) -> tuple[float, 
     levels = 255 if low == 0 or high == 0 else 128
     peak = max(-low, high)
     width = float(edges[half + 1])
-    used = int(np.searchsorted(edges[half:], peak, side="left"))
+    used = int(np.searchsorted(edges[half:], peak, side="right"))
     used = max(min(used, half), 1)
     if used <= levels:
         return low, high

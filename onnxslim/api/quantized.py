@@ -1,0 +1,136 @@
+"""What ``quantize`` takes and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onnxslim.analysis.quantization.plan import Plan
+from onnxslim.analysis.quantization.ranges import CALIBRATORS
+from onnxslim.api.checking import Judgement
+from onnxslim.api.results import Result
+from onnxslim.errors import UsageError
+from onnxslim.pipeline.targets import get_target
+from onnxslim.verify.compare import json_number
+
+if TYPE_CHECKING:
+    from onnxslim.report.documents import QuantizeDocument
+
+MODES = ("static", "dynamic", "float16")
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What to quantize and how.
+
+    Attributes:
+        mode: ``static`` (needs data), ``dynamic`` or ``float16``.
+        target: ``cpu``, ``cpu-avx2``, ``cpu-arm``, ``tensorrt`` or a plug-in's.
+        format: ``qdq`` or ``qoperator``.
+        calibrator: ``auto`` tries several; else ``minmax``, ``percentile``, ``mse``, ``entropy``.
+        include: Only layers that match one of these globs are quantized.
+        exclude: Layers that match one of these globs stay float.
+        min_sqnr: Keep layers float until the outputs reach this many dB.
+        max_drop: Keep layers float until at most this many points are lost.
+        labels: Key of the labels in the data; without them points are those of agreement.
+        metric: How labels become points.
+        keep_io_types: ``float16``: inputs and outputs stay float32.
+        strict: Slower than float, or below 15 dB, is an error.
+        allow_random: Random calibration data is allowed.
+        cache: Keep and use observations of the same model and data.
+        improve: Choose integers layer by layer where that comes closer.
+    """
+
+    mode: str = "static"
+    target: str = "cpu"
+    format: str = "qdq"
+    calibrator: str = "auto"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_sqnr: float | None = None
+    max_drop: float | None = None
+    labels: str | None = None
+    metric: str = "top1"
+    keep_io_types: bool = False
+    strict: bool = False
+    allow_random: bool = False
+    cache: bool = True
+    improve: bool = True
+
+    def check(self) -> None:
+        """Raises UsageError for values that make no sense."""
+        choices = {
+            "mode": MODES,
+            "format": ("qdq", "qoperator"),
+            "calibrator": ("auto", *CALIBRATORS),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                given = getattr(self, name)
+                raise UsageError(f"--{name} {given!r}: expected one of {', '.join(allowed)}")
+        get_target(self.target)
+        if self.max_drop is not None and self.max_drop < 0:
+            raise UsageError(f"--max-drop {self.max_drop}: expected 0 or more points")
+        if self.mode != "static" and self.include:
+            raise UsageError("--include works with --mode static only; use --exclude")
+
+
+@dataclass
+class QuantizeResult(Result):
+    """A quantized model with what is known of it.
+
+    Attributes:
+        mode: How it was quantized.
+        target: For what.
+        method: The calibrator that was chosen; None when nothing was calibrated.
+        samples: Calibration samples.
+        layers: What became of each layer: name, quantized, reason, sqnr_db, runs.
+        plan: The plan that was followed, a line per layer and tensor.
+        judgement: How close and how fast the result is.
+    """
+
+    command: str = "quantize"
+    mode: str = "static"
+    target: str = "cpu"
+    method: str | None = None
+    samples: int = 0
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    plan: list[str] = field(default_factory=list)
+    judgement: Judgement = field(default_factory=Judgement)
+
+    def document(self) -> QuantizeDocument:
+        """The JSON document of the command."""
+        from onnxslim.report.documents import QuantizeDocument
+
+        common = super().document().model_dump(by_alias=True)
+        return QuantizeDocument(
+            **common,
+            mode=self.mode,
+            target=self.target,
+            calibration={"method": self.method, "samples": self.samples},
+            layers=self.layers,
+            plan=self.plan,
+            **self.judgement.to_json(),
+        )
+
+
+def layer_entries(
+    plan: Plan | None, closeness: Mapping[str, float], integer: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """``layers`` of the document: what became of each layer of a plan."""
+    if plan is None:
+        return []
+    return [
+        {
+            "name": layer.name,
+            "op": layer.op,
+            "quantized": layer.quantized,
+            "reason": layer.reason or None,
+            "sqnr_db": json_number(closeness.get(layer.key)),
+            "runs": None
+            if integer is None or not layer.quantized
+            else ("int8" if layer.key in integer else "float"),
+        }
+        for layer in plan.layers
+    ]
