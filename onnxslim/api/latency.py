@@ -39,6 +39,8 @@ BLOCK = 8
 MOST_ELEMENTS = 1 << 24
 """Weights of a probe; more widths are measured in several probes."""
 PROBE_SECONDS = 0.5
+DISPATCH_MS = 0.004
+"""What starting a node takes at most, whatever it computes."""
 LARGE = 1 << 22
 """A layer with more weights is measured at fewer widths."""
 
@@ -234,11 +236,11 @@ def _assemble(
     table = LatencyTable(tuple(grids[w] for w in order), entries, round(total, 6))
     linear = sum(table.predict(n, e.c_in, e.c_out) for n, e in entries.items())
     other = sum(ms for name, ms in inside.items() if name not in entries)
-    if linear + other > total:  # the profiler takes its time too
-        part = total / (linear + other)
+    fixed = min(max(total - linear - other, 0.0), DISPATCH_MS * len(profile.times))
+    if linear + other > 0:  # disturbances and the profiler's own time are in one, not the other
+        part = (total - fixed) / (linear + other)
         entries = {n: replace(e, scale=round(e.scale * part, 4)) for n, e in entries.items()}
-        linear, other = linear * part, other * part
-    fixed = max(total - linear - other, 0.0)
+        other *= part
     return LatencyTable(
         table.grids, entries, table.median_ms, round(other, 6), round(fixed, 6), about
     )
