@@ -19,7 +19,7 @@ help:
 	@echo "make clean   remove .venv, caches and build results"
 
 demo: $(STAMP)
-	@$(BIN)/onnxslim demo
+	@$(BIN)/onnxslim demo -o build/demo
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
