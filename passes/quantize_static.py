@@ -25,6 +25,7 @@ from onnxslim.errors import CalibrationError
 from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import stage
 from onnxslim.passes._quantize_emit import Emitter
+from onnxslim.passes._quantize_qoperator import convert
 from onnxslim.passes._quantize_scales import edge_scales
 from onnxslim.pipeline import Numerics, Pass, PassContext, register
 from onnxslim.pipeline.targets import get_target
@@ -74,7 +75,10 @@ class QuantizeStatic(Pass):
             raise_opset(model, OPSET)
             infer_shapes(model)
             ctx.reindex()
-        return Emitter(ctx, plan, edge_scales(plan, observations.facts, self.calibrator)).emit()
+        count = Emitter(ctx, plan, edge_scales(plan, observations.facts, self.calibrator)).emit()
+        if self.format == "qoperator":
+            convert(ctx)
+        return count
 
     def plan(self, model: ir.Model, sizes: Mapping[str, int] | None = None) -> Plan:
         """What this pass would do to a model.

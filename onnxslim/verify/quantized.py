@@ -28,6 +28,10 @@ INTEGER_OPS = frozenset(
 )
 """Operators of ONNX Runtime that multiply integers."""
 
+LAYER = "onnxslim.layer"
+"""``node.meta`` key: key of the layer that an integer operator stands for."""
+
+_WEIGHT_INPUT = {"MatMulIntegerToFloat": 1, "QGemm": 3, "QLinearConv": 3, "QLinearMatMul": 3}
 _TAPS = 16
 _ROUNDS = 8
 
@@ -51,7 +55,7 @@ class Census:
 
 def stored_weights(model: ir.Model, keys: Iterable[str]) -> dict[str, str]:
     """Name of the integer weight of each layer, by the layer's key; others are left out."""
-    nodes = {n.outputs[0].name: n for n in model.graph if n.outputs}
+    nodes = {n.meta.get(LAYER, n.outputs[0].name): n for n in model.graph if n.outputs}
     found = {}
     for key in keys:
         node = nodes.get(key)
@@ -69,12 +73,11 @@ def _before(node: ir.Node | None) -> ir.Node | None:
 
 
 def _integer_weight(node: ir.Node) -> ir.Value | None:
-    index = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}.get(node.op_type, 1)
-    weight = edit.get_input(node, index)
+    weight = edit.get_input(node, _WEIGHT_INPUT.get(node.op_type, 1))
     producer = None if weight is None else weight.producer()
     if producer is not None and edit.is_op(producer, "DequantizeLinear"):
         return producer.inputs[0]
-    return weight if index == 3 else None
+    return weight if node.op_type in _WEIGHT_INPUT else None
 
 
 def census(nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, str]) -> Census:

@@ -456,3 +456,48 @@ def test_a_layer_that_does_not_pay_stays_float() -> None:
         and ctx.skipped == [("y", "would not pay")]
         or ctx.skipped[0][1] == "would not pay"
     )
+
+
+QOPERATOR = [
+    (f"h = {CONV}(x, w, b)  r = Relu(h)  y = {CONV}(r, w2)", {}, {"QLinearConv": 2}),
+    (RES, {}, {"QLinearConv": 2, "com.microsoft:QLinearAdd": 1}),
+    (
+        f"h = {CONV}(x, w, b)  p = MaxPool<kernel_shape = [2, 2]>(h)  y = {CONV}(p, w2)",
+        {},
+        {"QLinearConv": 2, "MaxPool": 1},
+    ),
+    (
+        f"h = {CONV}(x, w, b)  g = Sigmoid(h)  a = Mul(h, g)  y = {CONV}(a, w2)",
+        {},
+        {"QLinearConv": 2, "com.microsoft:QLinearSigmoid": 1, "com.microsoft:QLinearMul": 1},
+    ),
+    (
+        f"h = {CONV}(x, w, b)  p, q = Split<axis = 1, num_outputs = 2>(h)"
+        f"  c = Concat<axis = 1>(q, p)  y = {CONV}(c, w2)",
+        {"opset": 18},
+        {"QLinearConv": 2, "Split": 1, "com.microsoft:QLinearConcat": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "given", "expected"), QOPERATOR)
+def test_the_operator_form_computes_what_the_pairs_do(
+    body: str, given: dict[str, Any], expected: dict[str, int]
+) -> None:
+    model = net(body, **{**WIDE, **given})
+    pairs, _, _ = quantize(model, include=ALL)
+    after, _, rewrites = quantize(model, include=ALL, format="qoperator")
+    assert rewrites == 2
+    found = Counter(f"{n.domain}:{n.op_type}" if n.domain else n.op_type for n in after.graph)
+    assert {op: found[op] for op in expected} == expected
+    assert not found["Conv"] + found["Relu"] - body.startswith("a = Relu")
+    assert sqnr(model, after, "disable") == pytest.approx(sqnr(model, pairs), abs=0.5)
+
+
+def test_the_operator_form_of_matrix_products_gives_floats() -> None:
+    body = "h = Gemm(x, w, b)  e = Sin(h)  y = MatMul(e, w2)"
+    model = net(body, **FLAT)
+    after, _, rewrites = quantize(model, include=ALL, format="qoperator")
+    found = Counter(n.op_type for n in after.graph)
+    assert rewrites == 2 and found["QGemm"] == 1 and found["MatMulIntegerToFloat"] == 1
+    assert sqnr(model, after, "disable") > 25
