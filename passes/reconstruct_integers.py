@@ -57,6 +57,7 @@ class ReconstructIntegers(Pass):
         samples: Samples looked at.
         widest: Layers with more inputs only get a new bias.
         seed: Of the choice of positions.
+        refit: Fit weights without the grid first; else only round them otherwise.
     """
 
     name: ClassVar[str] = "reconstruct-integers"
@@ -66,6 +67,7 @@ class ReconstructIntegers(Pass):
     samples: int = 128
     widest: int = 2304
     seed: int = 0
+    refit: bool = True
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Go through the layers once."""
@@ -153,7 +155,8 @@ class ReconstructIntegers(Pass):
         """Integers (G, O, D) fitted to some rows, and the ridge that suits; -1: as they were."""
         if exact.shape[2] > self.widest:
             return one.codes, -1.0
-        _, found = choose(fit, held, [exact], np.ones(exact.shape[:2]), _STRENGTHS)
+        strengths = _STRENGTHS if self.refit else (math.inf,)
+        _, found = choose(fit, held, [exact], np.ones(exact.shape[:2]), strengths)
         return self._rounded(one, found.weight, fit), found.strength
 
     @staticmethod

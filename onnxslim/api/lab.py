@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 BATCH, BATCH_BYTES = 16, 1 << 20
 JUDGED_SAMPLES, JUDGED_BYTES = 64, 8 << 20
+FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
+"""Ways to choose integers, until one helps."""
 AUTO = ("minmax", "mse", "percentile")
 CAUTION = (2.0, 4.0)
 CLEAR_GAIN, NO_LOSS = 1.25, 0.97
@@ -209,10 +211,13 @@ class Lab:
         """With integers chosen layer by layer, where that comes closer on held-back samples."""
         if base.more or not base.plan.quantized:
             return base
-        self.on_step("fitting the integers of each layer")
-        found = self.attempt(base.item, base.plan, (parse_pass("reconstruct-integers"),))
-        logger.info("integers chosen layer by layer: %.2f dB, %.2f before", found.sqnr, base.sqnr)
-        return found if found.sqnr > base.sqnr else base
+        for text in FITS:
+            self.on_step("fitting the integers of each layer")
+            found = self.attempt(base.item, base.plan, (parse_pass(text),))
+            logger.info("%s: %.2f dB, %.2f before", text, found.sqnr, base.sqnr)
+            if found.sqnr > base.sqnr:
+                return found
+        return base
 
     def fastest(self, item: Any) -> tuple[Any, Plan]:
         """The pass with as much caution as makes the fastest model, and its plan.

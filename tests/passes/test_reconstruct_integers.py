@@ -172,3 +172,16 @@ def test_needs_a_reference_and_samples() -> None:
     ctx = PassContext(model, worker=shared_worker(), reference=model)
     with pytest.raises(CalibrationError, match="sample inputs"):
         ReconstructIntegers().run(model, ctx)
+
+
+def test_rounding_alone_helps_too() -> None:
+    feeds, others = samples((6, 10, 10)), samples((6, 10, 10), seed=5)
+    text = "h = Conv(x, w, b)  r = Relu(h)  y = Conv(r, v)"
+    errors = []
+    for item in (None, ReconstructIntegers(refit=False), ReconstructIntegers()):
+        reference, model = prepared(text, feeds, **CONV)
+        if item is not None:
+            improve(reference, model, feeds, item)
+        errors.append(error(reference, model, others))
+    assert errors[1] < errors[0] and errors[2] < errors[0]
+    assert errors[1] != errors[2]
