@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -76,6 +78,59 @@ ExternalDir = Annotated[
         "--allow-external-dir", metavar="DIR", help="Also read external weights from this folder."
     ),
 ]
+
+
+Options: TypeAlias = "RunOptions | None"
+"""Type of the parameter that :func:`with_run_options` spells out."""
+
+
+def with_run_options(**other: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Let a command's parameter ``options`` stand for every option of how models are run.
+
+    Args:
+        other: Another declaration of an option, by its name.
+    """
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        declared = [
+            p.replace(annotation=other.get(name, p.annotation))
+            for name, p in inspect.signature(_run_options, eval_str=True).parameters.items()
+        ]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> int:
+            options = run_options(**{p.name: given.pop(p.name) for p in declared})
+            return command(**given, options=options)
+
+        parameters = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += declared if parameter.name == "options" else [parameter]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _run_options(
+    provider: Provider = "cpu",
+    data: Data = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    input_shape: InputShape = None,
+    dim: Dim = None,
+    input_value: InputValue = None,
+    state: State = None,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    channel_order: ChannelOrder = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    layout: Layout = None,
+    custom_ops: CustomOps = None,
+) -> None:
+    """Declares the options of :func:`run_options`."""
 
 
 def run_options(

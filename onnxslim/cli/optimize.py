@@ -10,6 +10,7 @@ import typer
 from onnxslim.cli import common
 
 
+@common.with_run_options()
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="File to write.")],
@@ -44,22 +45,7 @@ def command(
         typer.Option("--rename-dims", metavar="OLD=NEW", help="Rename a dynamic dimension."),
     ] = None,
     report: common.Report = None,
-    provider: common.Provider = "cpu",
-    data: common.Data = None,
-    samples: common.Samples = None,
-    seed: common.Seed = 0,
-    input_shape: common.InputShape = None,
-    dim: common.Dim = None,
-    input_value: common.InputValue = None,
-    state: common.State = None,
-    image_size: common.ImageSize = None,
-    resize: common.Resize = None,
-    channel_order: common.ChannelOrder = None,
-    scale: common.Scale = None,
-    mean: common.Mean = None,
-    std: common.Std = None,
-    layout: common.Layout = None,
-    custom_ops: common.CustomOps = None,
+    options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
     force: common.Force = False,
     no_verify: common.NoVerify = False,
@@ -71,12 +57,6 @@ def command(
     from onnxslim.cli.job import Job, execute
 
     common.set_up_logging(verbose)
-    options = common.run_options(
-        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
-        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
-        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
-        mean=mean, std=std, layout=layout,
-    )  # fmt: skip
     edits = {
         "fix_shapes": tuple(fix_shape or ()), "inputs": _names(inputs), "outputs": _names(outputs),
         "rename_dims": tuple(rename_dims or ()), "opset": opset,

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from onnxslim.verify.report import ValidationReport
 
 
+_Provider = Annotated[
+    str, typer.Option("--provider", metavar="A[,B]", help="Provider of both, or of each.")
+]
+
+
+@common.with_run_options(provider=_Provider)
 def command(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The model to trust.")],
     candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="The model to judge.")],
@@ -41,24 +47,7 @@ def command(
         bool, typer.Option("--layers", help="Compare inner tensors; find the first that diverges.")
     ] = False,
     report_to: common.Report = None,
-    provider: Annotated[
-        str, typer.Option("--provider", metavar="A[,B]", help="Provider of both, or of each.")
-    ] = "cpu",
-    data: common.Data = None,
-    samples: common.Samples = None,
-    seed: common.Seed = 0,
-    input_shape: common.InputShape = None,
-    dim: common.Dim = None,
-    input_value: common.InputValue = None,
-    state: common.State = None,
-    image_size: common.ImageSize = None,
-    resize: common.Resize = None,
-    channel_order: common.ChannelOrder = None,
-    scale: common.Scale = None,
-    mean: common.Mean = None,
-    std: common.Std = None,
-    layout: common.Layout = None,
-    custom_ops: common.CustomOps = None,
+    options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
@@ -69,12 +58,6 @@ def command(
 
     common.set_up_logging(verbose)
     reports.check(report_to, reference, candidate)
-    options = common.run_options(
-        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
-        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
-        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
-        mean=mean, std=std, layout=layout,
-    )  # fmt: skip
     gates = {
         "rtol": rtol, "atol": atol, "min_cosine": min_cosine, "min_sqnr": min_sqnr,
         "min_agreement": min_agreement, "max_drop": max_drop,
