@@ -130,6 +130,47 @@ def read_ending(core: ir.Node, sizes: tuple[int, ...], narrow: ir.DataType | Non
     return found
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What is around a normalization.
+
+    Attributes:
+        x: What is normalized: in float16 when that is only widened for it.
+        sizes: Sizes of the normalized axes.
+        ending: What follows the division.
+        casts: The Cast that widens.
+    """
+
+    x: ir.Value
+    sizes: tuple[int, ...]
+    ending: Ending
+    casts: tuple[ir.Node, ...] = ()
+
+
+def read_frame(core: ir.Node, x: ir.Value, axes: int) -> Frame | str | None:
+    """Cast, scale and bias around the normalization of the last axes of ``x``; or why not.
+
+    Args:
+        core: The node that divides by the root.
+        x: What is normalized there.
+        axes: Over how many axes.
+    """
+    if x.dtype not in FLOATS:
+        return None
+    sizes = tuple(d for d in (edit.shape_of(x) or ())[-axes:] if isinstance(d, int))
+    if len(sizes) != axes:
+        return "the size of a normalized axis is not known"
+    cast = x.producer()
+    if cast is not None and edit.is_op(cast, "Cast") and cast.graph is core.graph:
+        wide = cast.inputs[0]
+        if wide is not None and wide.dtype == ir.DataType.FLOAT16:
+            ending = read_ending(core, sizes, wide.dtype)
+            if ending is not None:
+                return Frame(wide, sizes, ending, (cast,))
+    ending = read_ending(core, sizes, None)  # no Cast back: the float is normalized
+    return None if ending is None else Frame(x, sizes, ending)
+
+
 def _extend(found: Ending, node: ir.Node) -> None:
     found.nodes.append(node)
     found.last = node
@@ -152,16 +193,10 @@ def _vector(node: ir.Node, op: str, sizes: tuple[int, ...]) -> tuple[ir.Node, ir
     return reader, other
 
 
-def as_vector(
-    value: ir.Value | None,
-    sizes: tuple[int, ...],
-    dtype: ir.DataType,
-    node: ir.Node,
-    ctx: PassContext,
-) -> ir.Value:
+def as_vector(value: ir.Value | None, frame: Frame, ctx: PassContext) -> ir.Value:
     """The constant in the shape of the normalized axes; ones when there is none."""
-    graph = node.graph
-    assert graph is not None
+    sizes, dtype, graph = frame.sizes, frame.x.dtype, frame.ending.last.graph
+    assert graph is not None and dtype is not None
     array = np.ones(sizes, dtype.numpy()) if value is None else edit.constant_array(value)
     assert array is not None
     if value is not None and array.shape == sizes:

@@ -50,36 +50,23 @@ class FuseLayerNorm(Pass):
 
 def _fuse(node: ir.Node, ctx: PassContext) -> bool:
     core = _read_core(node, ctx.opset)
-    if core is None or core.x.dtype not in norm.FLOATS:
+    frame = None if core is None else norm.read_frame(node, core.x, core.axes)
+    if core is None or frame is None:
         return False
-    dims = edit.shape_of(core.x)
-    sizes = tuple(d for d in (dims or ())[-core.axes :] if isinstance(d, int))
-    if len(sizes) != core.axes:
-        return ctx.skip(node, "the size of a normalized axis is not known")
-    x, narrow = core.x, None
-    cast = x.producer()
-    if cast is not None and edit.is_op(cast, "Cast") and cast.graph is node.graph:
-        wide = cast.inputs[0]
-        if wide is not None and wide.dtype == ir.DataType.FLOAT16:
-            x, narrow = wide, wide.dtype
-    ending = norm.read_ending(node, sizes, narrow)
-    if ending is None:  # no Cast back: normalize the float
-        x, narrow, ending = core.x, None, norm.read_ending(node, sizes, None)
-    if ending is None or x.dtype is None:
-        return False
-    nodes = [*core.nodes, *ending.nodes]
+    if isinstance(frame, str):
+        return ctx.skip(node, frame)
+    ending, nodes = frame.ending, [*core.nodes, *frame.ending.nodes]
     if not pattern.is_closed(nodes, ending.last):
         return ctx.skip(node, pattern.OPENED)
     if ctx.opset < 17:
         return ctx.wants_opset(node, 17)
-    scale = norm.as_vector(ending.scale, sizes, x.dtype, node, ctx)
-    inputs = [x, scale]
+    inputs = [frame.x, norm.as_vector(ending.scale, frame, ctx)]
     if ending.bias is not None:
-        inputs.append(norm.as_vector(ending.bias, sizes, x.dtype, node, ctx))
+        inputs.append(norm.as_vector(ending.bias, frame, ctx))
     attributes = {"axis": -core.axes, "epsilon": core.epsilon}
     new = ir.node("LayerNormalization", inputs, attributes)
     pattern.fuse(nodes, ending.last, [new], ctx)
-    drop_unread([cast] if cast is not None and narrow is not None else [], ctx)
+    drop_unread(frame.casts, ctx)
     return True
 
 

@@ -46,23 +46,12 @@ def _fuse(node: ir.Node, ctx: PassContext) -> bool:
     square = None if mean is None else norm.read_square(mean[0])
     if root is None or mean is None or square is None or square[0] is not root.numerator:
         return False
-    x, axes = root.numerator, mean[1]
-    dims = edit.shape_of(x)
-    sizes = tuple(d for d in (dims or ())[-axes:] if isinstance(d, int))
-    if x.dtype not in norm.FLOATS:
+    frame, axes = norm.read_frame(node, root.numerator, mean[1]), mean[1]
+    if frame is None:
         return False
-    if len(sizes) != axes:
-        return ctx.skip(node, "the size of a normalized axis is not known")
-    cast, ending = x.producer(), None
-    if edit.is_op(cast, "Cast") and cast is not None and cast.graph is node.graph:
-        wide = cast.inputs[0]
-        if wide is not None and wide.dtype == ir.DataType.FLOAT16:
-            ending = norm.read_ending(node, sizes, wide.dtype)
-            x = wide if ending is not None else x
-    drop = [cast] if ending is not None and cast is not None else []
-    ending = ending or norm.read_ending(node, sizes, None)
-    if ending is None or x.dtype is None:
-        return False
+    if isinstance(frame, str):
+        return ctx.skip(node, frame)
+    ending = frame.ending
     last, nodes = ending.last, [*root.nodes, mean[0], *square[1], *ending.nodes]
     if ending.bias is not None:  # RMSNormalization has none: leave the Add
         nodes.remove(last)
@@ -70,9 +59,9 @@ def _fuse(node: ir.Node, ctx: PassContext) -> bool:
     if not pattern.is_closed(nodes, last):
         return ctx.skip(node, pattern.OPENED)
     if ctx.opset < 23:  # of a difference: a LayerNormalization, which an older opset has
-        return not edit.is_op(x.producer(), "Sub") and ctx.wants_opset(node, 23)
-    scale = norm.as_vector(ending.scale, sizes, x.dtype, node, ctx)
-    attributes = {"axis": -axes, "epsilon": root.epsilon}
-    pattern.fuse(nodes, last, [ir.node("RMSNormalization", [x, scale], attributes)], ctx)
-    drop_unread(drop, ctx)
+        return not edit.is_op(frame.x.producer(), "Sub") and ctx.wants_opset(node, 23)
+    inputs = [frame.x, norm.as_vector(ending.scale, frame, ctx)]
+    new = ir.node("RMSNormalization", inputs, {"axis": -axes, "epsilon": root.epsilon})
+    pattern.fuse(nodes, last, [new], ctx)
+    drop_unread(frame.casts, ctx)
     return True
