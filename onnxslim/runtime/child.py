@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from onnxslim.errors import OnnxSlimError
 from onnxslim.runtime import protocol
 from onnxslim.runtime.limits import ChildLimits
 from onnxslim.runtime.protocol import Answer, Refusal
-from onnxslim.runtime.spawn import undisturbed_no_more
+from onnxslim.runtime.spawn import TOUCHED, undisturbed_no_more
 
 _NO_MEMORY = (
     "bad_alloc",
@@ -117,14 +118,20 @@ def _write(pipe: int, message: bytes) -> None:
 
 
 def _outlive(requests: int, folder: Path) -> None:
-    """Wait until the parent is gone (its pipe end closed, or we were adopted), then leave."""
-    parent = os.getppid()
+    """Wait until the parent is gone (its pipe end closed, or we were adopted), then leave.
+
+    The folder is touched meanwhile: one that is not has been abandoned.
+    """
+    parent, touch = os.getppid(), time.monotonic() + TOUCHED
     if not hasattr(select, "poll"):
         return
     poll = select.poll()
     poll.register(requests, 0)  # only the hang-up
     while not poll.poll(1000) and os.getppid() == parent:
-        pass
+        if time.monotonic() >= touch:
+            touch = time.monotonic() + TOUCHED
+            with contextlib.suppress(OSError):
+                os.utime(folder)
     _leave(folder)
 
 

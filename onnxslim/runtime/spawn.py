@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +41,12 @@ _ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "ORT_TELEMETRY_DISABLED": "1",
 }
+
+_PREFIX = "onnxslim-worker-"
+_NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
+TOUCHED = 600.0
+"""Seconds after which a child touches its folder again."""
+_ABANDONED = 7 * 24 * 3600.0
 
 _POLITE = (signal.SIGINT, signal.SIGTERM)
 
@@ -120,7 +130,28 @@ def undisturbed_no_more() -> None:
 
 def private_folder() -> Path:
     """A new folder that only this user can read."""
-    return Path(tempfile.mkdtemp(prefix="onnxslim-"))
+    _remove_abandoned(tempfile.gettempdir())
+    return Path(tempfile.mkdtemp(prefix=_PREFIX))
+
+
+def _remove_abandoned(place: str) -> None:
+    """Remove folders whose parent and child were both killed: a living child touches its own."""
+    if not hasattr(select, "poll"):  # there, children do not touch them
+        return
+    latest = time.time() - _ABANDONED
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(place):
+            if _NAME.fullmatch(entry.name) and _is_abandoned(entry, latest):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_abandoned(entry: os.DirEntry[str], latest: float) -> bool:
+    """An own folder, no link to one, that was not touched since then."""
+    with contextlib.suppress(OSError):
+        status = entry.stat(follow_symlinks=False)
+        own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+        return stat.S_ISDIR(status.st_mode) and own and status.st_mtime < latest
+    return False
 
 
 def spawn_in(folder: Path) -> subprocess.Popen[bytes]:
