@@ -19,6 +19,7 @@ from onnxslim.analysis.quantization.scales import (
 )
 from onnxslim.graph import edit
 from onnxslim.pipeline import PassContext
+from onnxslim.verify.quantized import LAYER
 
 _TYPES = {"uint8": np.uint8, "int8": np.int8}
 
@@ -90,6 +91,9 @@ class Emitter:
         for index, output in enumerate(self.graph.outputs):
             if output is value:
                 self.graph.outputs[index] = new
+        producer = value.producer()
+        if producer is not None:
+            producer.meta[LAYER] = name
         value.name = self.ctx.names.value(name or "output")
         new.name = name
 

@@ -95,6 +95,11 @@ def _replace(
     return True
 
 
+def _key(node: ir.Node) -> str:
+    """Of the layer; it is remembered when its output was renamed."""
+    return str(node.meta.get(LAYER, node.outputs[0].name or ""))
+
+
 def _conv(node: ir.Node, ctx: PassContext) -> bool:
     x, w = _triple(node.inputs[0]), _triple(node.inputs[1])
     bias = edit.get_input(node, 2)
@@ -105,14 +110,14 @@ def _conv(node: ir.Node, ctx: PassContext) -> bool:
     inputs = [*x.values, *w.values, q.inputs[1], q.inputs[2], *(b.values[:1] if b else ())]
     new = ir.node("QLinearConv", inputs, dict(node.attributes))
     old = [x.node, w.node, *([b.node] if b else []), node, *between, q]
-    return _replace(ctx, old, new, q.outputs[0], node.outputs[0].name or "")
+    return _replace(ctx, old, new, q.outputs[0], _key(node))
 
 
 def _linear(node: ir.Node, ctx: PassContext) -> bool:
     x, w = _triple(node.inputs[0]), _triple(node.inputs[1])
     if x is None or w is None:
         return False
-    key = node.outputs[0].name or ""
+    key = _key(node)
     if node.op_type == "MatMul":
         inputs = [x.values[0], w.values[0], x.values[1], w.values[1], x.values[2], w.values[2]]
         new = ir.node("MatMulIntegerToFloat", inputs, domain=_CONTRIB)

@@ -29,7 +29,7 @@ INTEGER_OPS = frozenset(
 """Operators of ONNX Runtime that multiply integers."""
 
 LAYER = "onnxslim.layer"
-"""``node.meta`` key: key of the layer that an integer operator stands for."""
+"""``node.meta`` key: key of the layer that a node stands for, where its output has another name."""
 
 _WEIGHT_INPUT = {"MatMulIntegerToFloat": 1, "QGemm": 3, "QLinearConv": 3, "QLinearMatMul": 3}
 _TAPS = 16
@@ -59,17 +59,10 @@ def stored_weights(model: ir.Model, keys: Iterable[str]) -> dict[str, str]:
     found = {}
     for key in keys:
         node = nodes.get(key)
-        if node is not None and edit.is_op(node, "DequantizeLinear"):  # a graph output
-            node = _before(_before(node))
         weight = None if node is None else _integer_weight(node)
         if weight is not None and weight.name:
             found[key] = weight.name
     return found
-
-
-def _before(node: ir.Node | None) -> ir.Node | None:
-    value = None if node is None else edit.get_input(node, 0)
-    return None if value is None else value.producer()
 
 
 def _integer_weight(node: ir.Node) -> ir.Value | None:
