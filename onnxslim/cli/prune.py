@@ -154,7 +154,8 @@ def command(
         "latency_table": latency_table, "time_limit": time_limit,
     }  # fmt: skip
     if sensitivity:
-        return _sensitivity(model, options, json=json, quiet=quiet)
+        reports.check(report, model)
+        return _sensitivity(model, options, report, json=json, quiet=quiet)
     return execute(
         model, output, graph, report, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
         dry_run=dry_run, verify=not no_verify, force=force, options=options,
@@ -162,12 +163,15 @@ def command(
     )  # fmt: skip
 
 
-def _sensitivity(model: Path, options: RunOptions, *, json: bool, quiet: bool) -> int:
+def _sensitivity(
+    model: Path, options: RunOptions, report: Path | None, *, json: bool, quiet: bool
+) -> int:
     from onnxslim.api.sensitivity import sensitivity
 
     with ExitStack() as stack:
         update = stack.enter_context(progress(str(model), show=not (json or quiet)))
         found = sensitivity(model, options=options, on_step=update)
+    reports.write(report, found, model, quiet=quiet)
     if json:
         print_json(found.to_json())
         return 0

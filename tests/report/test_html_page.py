@@ -177,6 +177,29 @@ def test_what_a_quantization_shows() -> None:
         assert wanted in text, wanted
 
 
+def test_what_a_sensitivity_shows() -> None:
+    curve = [{"ratio": r, "removed": 4, "error": 0.1, "sqnr_db": db}
+             for r, db in ((0.25, 30.0), (0.5, -3.0))]  # fmt: skip
+    group = {"id": 7, "units": 16, "layers": ["first", "second"], "curve": curve}
+    text = report_text({"command": "prune", "sensitivity": [group], "samples": 12})
+    for wanted in ("25 % out", "50 % out", "first, second", "12 samples", 'class="line line1"'):
+        assert wanted in text, wanted
+
+
+def test_what_a_compression_shows() -> None:
+    final = {"outputs": {"y": {"sqnr_db": 31.0, "status": "ok"}}, "samples": 64, "gates": [],
+             "agreement": 99.5}  # fmt: skip
+    stages = [{"name": "prune", "kept": False, "reason": "lost 3 points"}]
+    checked = {"ok": True, "level": "full", "samples": 2, "outputs": {}}
+    document = {"command": "compress", "stages": stages, "validation": final,
+                "verification": checked}  # fmt: skip
+    assert verdict(document) == (
+        "Runs in ONNX Runtime: agrees with the model given on 99.50 % of 64 samples", "good",
+    )  # fmt: skip
+    text = report_text(document)
+    assert "rolled back" in text and "lost 3 points" in text and "the same outputs" not in text
+
+
 def test_a_long_table_keeps_its_longest_bars() -> None:
     rows = [(f"n{i}", bar(float(i % 1000), 999.0)) for i in range(2000)]
     found = table(("a", "b"), rows)
@@ -194,6 +217,8 @@ def test_curves() -> None:
     made = chart(Curve("t", "dB", ["a", "b", "c", "d"], [("", [10.0, None, 30.0, 40.0])]))
     assert made.lines[0].count("M") == 2 and made.lines[0].count("L") == 1 and len(made.dots) == 3
     assert [t for _, t in made.ticks] == ["0", "10", "20", "30", "40"]
+    below = chart(Curve("t", "dB", ["a", "b"], [("", [-2.9, 34.6])]))
+    assert [t for _, t in below.ticks] == ["-10", "0", "10", "20", "30", "40"]
     assert chart(Curve("t", "", ["a"], [("", [None])])).dots == []
     assert [nice(v) for v in (0.7, 1.0, 3.0, 60.0, 99.0)] == [0.8, 1.0, 4.0, 80.0, 100.0]
 

@@ -64,16 +64,24 @@ def _sensitivity(document: Document) -> Iterator[Section]:
     found = document.get("sensitivity")
     if not found:
         return
-    section = Section("sensitivity", "Sensitivity")
-    for entry in found if isinstance(found, list) else ():
-        ratios = entry.get("ratios") or entry.get("parts")
-        errors = entry.get("errors") or entry.get("error")
-        if ratios and errors:
-            names = [f"{100 * r:.0f} %" for r in ratios]
-            label = _names(entry.get("layers") or [str(entry.get("group", ""))])
-            section.curves.append(Curve(label, "output error", names, [("", errors)]))
-    if section.curves:
-        yield section
+    ratios = sorted({p["ratio"] for g in found for p in g["curve"]})
+    values = [{p["ratio"]: p["sqnr_db"] for p in g["curve"]} for g in found]
+    top = max((v for row in values for v in row.values()), default=0.0)
+    rows = [
+        (str(g["id"]), _names(g["layers"]), g["units"],
+         *(bar(row.get(r), top, tone=_loud(row.get(r))) for r in ratios))
+        for g, row in zip(found, values, strict=True)
+    ]  # fmt: skip
+    labels = [f"{100 * r:.0f} % out" for r in ratios]
+    names = [_names(g["layers"]) for g in found]
+    series = [(label, [row.get(r) for row in values])
+              for r, label in zip(ratios, labels, strict=True)]  # fmt: skip
+    section = Section("sensitivity", "Sensitivity: output SQNR in dB after pruning one group alone")
+    section.curves.append(Curve(f"SQNR by group ({', '.join(labels)})", "dB", names, series))
+    columns = ("group", "layers", "units", *labels)
+    note = f"Judged on {document.get('samples')} samples; the lower, the more a group matters."
+    section.tables.append(table(columns, rows, note))
+    yield section
 
 
 def _quantized(document: Document) -> Iterator[Section]:
@@ -117,9 +125,11 @@ def _loud(sqnr: float | None) -> str:
 
 
 def _gates(document: Document) -> Iterator[Section]:
-    gates, score = document.get("gates"), document.get("score")
-    if not gates and not score:
-        return
+    final = document.get("validation")
+    source = final if isinstance(final, Mapping) else document
+    gates, score = source.get("gates"), source.get("score")
+    if not score and (not gates or source is final):
+        return  # `compress` has no gates of the user's there
     section = Section("gates", "Gates")
     if score:
         low, high = score["interval"]

@@ -105,7 +105,10 @@ def chart(curve: Curve) -> Chart:
     """Scale a curve; values are joined where they follow each other."""
     known = [v for _, values in curve.series for v in values if v is not None]
     low, high = min([0.0, *known]), max([*known, 0.0])
-    top = nice(high - low) + low if high > low else 1.0
+    step = nice((high - low) / 4) if high > low else 0.25
+    low = math.floor(low / step + 1e-9) * step
+    count = max(math.ceil((high - low) / step - 1e-9), 1)
+    top = low + count * step
     steps = max(len(curve.names) - 1, 1)
 
     def at(index: int, value: float) -> tuple[float, float]:
@@ -113,9 +116,7 @@ def chart(curve: Curve) -> Chart:
         y = _HEIGHT - _EDGE - (_HEIGHT - 2 * _EDGE) * (value - low) / (top - low)
         return round(x, 1), round(y, 1)
 
-    ticks = [
-        (at(0, low + (top - low) * k / 4)[1], f"{low + (top - low) * k / 4:.4g}") for k in range(5)
-    ]
+    ticks = [(at(0, low + k * step)[1], f"{low + k * step:.4g}") for k in range(count + 1)]
     lines, dots = [], []
     for number, (label, values) in enumerate(curve.series):
         lines.append(_path([None if v is None else at(i, v) for i, v in enumerate(values)]))

@@ -57,11 +57,27 @@ def verdict(document: Document) -> tuple[str, str]:
     checked = document.get("verification")
     if checked is None:
         return "", ""
+    if command == "compress" and isinstance(document.get("validation"), Mapping):
+        return _compressed(document["validation"])
     if command == "quantize" and checked.get("ok"):
         sqnr = document.get("sqnr_db")
         close = f": output SQNR {sqnr:.1f} dB" if isinstance(sqnr, (int, float)) else ""
         return f"Runs in ONNX Runtime{close}", _loudness(sqnr)
     return _verified(checked)
+
+
+def _compressed(found: Mapping[str, Any]) -> tuple[str, str]:
+    """How close the final result is to the model given, in the words that mean most."""
+    score, agreement = found.get("score"), found.get("agreement")
+    numbers = [o.get("sqnr_db") for o in found["outputs"].values()]
+    worst = min((n for n in numbers if isinstance(n, (int, float))), default=None)
+    if score:
+        text = f": {score['metric']} {score['reference']:.2f} \u2192 {score['candidate']:.2f}"
+    elif agreement is not None:
+        text = f": agrees with the model given on {agreement:.2f} % of {found['samples']} samples"
+    else:
+        text = "" if worst is None else f": output SQNR {worst:.1f} dB"
+    return f"Runs in ONNX Runtime{text}", _loudness(worst)
 
 
 def _loudness(sqnr: Any) -> str:
@@ -188,6 +204,16 @@ def _passes(document: Document) -> Iterator[Section]:
     yield section
 
 
+def _stages(document: Document) -> Iterator[Section]:
+    rows = [
+        (s["name"], Cell("kept" if s["kept"] else "rolled back",
+                         tone="good" if s["kept"] else "warn"), s["reason"])
+        for s in document.get("stages") or ()
+    ]  # fmt: skip
+    if rows:
+        yield Section("stages", "Stages", tables=[table(("stage", "", "because"), rows)])
+
+
 def _operators(document: Document) -> Iterator[Section]:
     before, after = document.get("before"), document.get("after")
     if not (before and after):
@@ -207,9 +233,12 @@ def _operators(document: Document) -> Iterator[Section]:
 
 
 def _verification(document: Document) -> Iterator[Section]:
-    checked = document.get("verification")
-    outputs = document.get("outputs") if document.get("command") == "validate" else None
-    if checked and checked.get("outputs"):
+    checked, final = document.get("verification"), document.get("validation")
+    command = document.get("command")
+    outputs = document.get("outputs") if command == "validate" else None
+    if isinstance(final, Mapping):
+        outputs = final.get("outputs")
+    elif checked and checked.get("outputs"):
         outputs = checked["outputs"]
     if not isinstance(outputs, Mapping) or not outputs:
         return
@@ -219,8 +248,9 @@ def _verification(document: Document) -> Iterator[Section]:
          Cell(str(o.get("status")), tone=_STATUS.get(str(o.get("status")), "")))
         for name, o in outputs.items()
     ]  # fmt: skip
-    lossy = document.get("command") in ("prune", "compress")
-    title = "Outputs of the cut, before weights were repaired" if lossy else "Outputs, compared"
+    title = "Outputs, compared with the model given"
+    if command == "prune":
+        title = "Outputs of the cut, before weights were repaired"
     section = Section("outputs", title)
     section.tables.append(table(
         ("output", "max abs", "max rel", "cosine", "SQNR dB", "limit", "status"), rows,
@@ -237,6 +267,7 @@ _STATUS = {
 _PARTS: tuple[Callable[[Document], Iterator[Section]], ...] = (
     _summary,
     _warnings,
+    _stages,
     _passes,
     _operators,
     _verification,
