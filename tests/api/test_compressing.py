@@ -1,0 +1,51 @@
+"""Stages are kept when they pass their gates, and rolled back when they do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+import onnxslim
+from onnxslim import RunOptions, demo
+from onnxslim.cli.main import invoke
+from onnxslim.errors import DataError
+
+FEW = RunOptions(samples=64)
+
+
+def test_prune_and_quantize_and_what_became_of_them(tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    result = onnxslim.compress(
+        demo.model_path(), data=demo.calibration_path(), macs=0.6, search=False, output=out,
+        options=FEW,
+    )  # fmt: skip
+    assert [s["name"] for s in result.stages] == ["simplify", "prune", "quantize"]
+    assert result.stages[1]["kept"] and result.after.macs is not None
+    assert result.before.macs is not None and result.after.macs <= 0.6 * result.before.macs
+    report = onnxslim.validate(demo.model_path(), out, data=demo.labelled_path(), labels="y")
+    assert report.score is not None and report.score.candidate > 97
+    found = json.loads(json.dumps(result.to_json()))
+    assert found["command"] == "compress" and found["groups"] and found["layers"] is not None
+    onnx.checker.check_model(onnx.load(out))
+
+
+def test_a_stage_that_fails_its_gate_is_rolled_back() -> None:
+    result = onnxslim.compress(
+        demo.model_path(), data=demo.calibration_path(), macs=0.3, search=False, min_sqnr=200.0,
+        options=FEW,
+    )  # fmt: skip
+    assert [s["kept"] for s in result.stages] == [True, False, False]
+    assert any("rolled back" in warning for warning in result.warnings)
+    assert result.after.parameters == pytest.approx(result.before.parameters, rel=0.05)
+    assert result.pruned is None and result.quantized is None
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="--data"):
+        onnxslim.compress(demo.model_path())
+    out = str(tmp_path / "o.onnx")
+    assert invoke(["compress", str(demo.model_path()), "-o", out]) == 2
+    assert "--data" in capsys.readouterr().err and not Path(out).exists()
