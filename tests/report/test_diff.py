@@ -275,3 +275,16 @@ def test_markdown_fits_and_names_do_no_harm(limit: int) -> None:
 
 def test_markdown_of_equal_models() -> None:
     assert "Identical" in compare(long(5), long(5)).to_markdown()
+
+
+def test_the_picture_has_both_models_in_one_graph() -> None:
+    delta = compare(
+        model("h = Tanh(x)  y = Relu(h)"), model("i = Abs(x)  h = Tanh(i)  y = Relu(h)")
+    )
+    drawn = delta.graph()
+    states = {node["op"]: node["state"] for node in drawn["nodes"]}
+    assert states == {"Tanh": "same", "Relu": "same", "Abs": "added"}
+    names = {node["id"]: node["op"] for node in drawn["nodes"]}
+    edges = {(names[e["from"]], names[e["to"]]): e["state"] for e in drawn["edges"]}
+    assert edges == {("Tanh", "Relu"): "same", ("Abs", "Tanh"): "added"}
+    assert [node["hunk"] for node in drawn["nodes"] if node["op"] == "Abs"] == [0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
@@ -17,6 +17,7 @@ from onnxslim.report.diff.hunks import regions
 from onnxslim.report.diff.labels import Labels, input_name
 from onnxslim.report.diff.naming import name
 from onnxslim.report.diff.pairs import pair_ports
+from onnxslim.report.diff.picture import all_flows, picture
 from onnxslim.report.diff.script import Boundary, ConstantChange, Script, Writer, shown_source
 from onnxslim.report.diff.weights import compare, describe
 
@@ -78,6 +79,11 @@ class Delta:
     counts: Mapping[str, int]
     cosmetic: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
+    _draw: Callable[[], dict[str, Any]] = field(default=dict, repr=False, compare=False)
+
+    def graph(self) -> dict[str, Any]:
+        """Both models as one graph to draw, see :func:`onnxslim.report.diff.picture.picture`."""
+        return self._draw()
 
     @property
     def identical(self) -> bool:
@@ -242,7 +248,12 @@ class _Maker:
             self._counts(len(pairs)),
             tuple(self._cosmetic(pairs)),
             tuple((x.path, y.path) for x, y in pairs),
+            self._picture,
         )
+
+    def _picture(self) -> dict[str, Any]:
+        first, second = (all_flows(b.main, b.functions) for b in self._builders)
+        return picture(self._script, (first, second), regions(self._script))
 
     def _counts(self, paired: int) -> dict[str, int]:
         script = self._script
