@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,12 +15,13 @@ from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.checking import Check, Gates, Judgement
 from onnxslim.api.equalizing import equalized
-from onnxslim.api.lab import AUTO, Attempt, Lab, split
+from onnxslim.api.lab import AUTO, Attempt, Lab, Samples, split
 from onnxslim.api.optimizing import optimize
 from onnxslim.api.options import RunOptions
+from onnxslim.api.plausible import contradiction
 from onnxslim.api.quantized import QuantizeOptions, QuantizeResult, layer_entries
 from onnxslim.api.samples import open_samples
-from onnxslim.api.sources import ModelLike, path_of
+from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import CalibrationError, TargetError, UsageError, VerificationError
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.opset import raise_opset
@@ -39,6 +41,7 @@ from onnxslim.verify.verification import NOT_VERIFIED, OutputResult, Verificatio
 
 SAMPLES = 256
 FEWEST, FEW = 8, 64
+PLAUSIBLE_BATCHES = 4
 OPSET = 13
 
 
@@ -134,7 +137,7 @@ class _Job:
 
     def prepare(self, model: ModelLike, allow_external_dir: str | None) -> None:
         """Simplify the model, which is verified as ever, and raise its opset."""
-        self.source = model
+        self.source, self.external = model, allow_external_dir
         first = optimize(
             model,
             options=self.options,
@@ -224,15 +227,8 @@ class _Job:
         samples = split(source)
         self.samples = samples.count
         self._count_samples(samples.count)
-        lab = Lab(
-            self.base,
-            self.worker,
-            samples,
-            self.options,
-            self.stack,
-            self.on_step,
-            cache=self._cached(),
-        )
+        self._plausible(source)
+        lab = self._lab(samples, self.options, self._cached())
         item, plan = self._planned(lab)
         names = AUTO if self.asked.calibrator == "auto" else (self.asked.calibrator,)
         best = lab.best_calibrator(item, plan, names)
@@ -248,6 +244,10 @@ class _Job:
             lab.observe_all()  # else what was judged is what is written
         self.plan, self.method = best.plan, best.item.calibrator
         return lab, best
+
+    def _lab(self, samples: Samples, options: RunOptions, cache: bool) -> Lab:
+        step = self.on_step
+        return Lab(self.base, self.worker, samples, options, self.stack, step, cache=cache)
 
     def _planned(self, lab: Lab) -> tuple[Any, Plan]:
         item = self.item()
@@ -273,9 +273,15 @@ class _Job:
                 f"{FEW} or more that look like what the model will see"
             )
         if count < FEW:
-            self.warnings.append(
-                f"only {count} calibration samples: ranges are uncertain below {FEW}"
-            )
+            few = f"only {count} calibration samples: ranges are uncertain below {FEW}"
+            self.warnings.append(few)
+
+    def _plausible(self, source: DataSource) -> None:
+        """Warn when the data cannot be what the model was trained on."""
+        given = open_model(self.source, allow_external_dir=self.external)
+        feeds = itertools.islice(source.rebatched(8).feeds(), PLAUSIBLE_BATCHES)
+        custom = self.options.custom_ops
+        self.warnings += filter(None, [contradiction(given, self.worker, list(feeds), custom)])
 
     def _mixed(self, lab: Lab, best: Attempt) -> Attempt:
         """Keep layers float until the gates hold."""
@@ -320,7 +326,7 @@ class _Job:
         description = options.describe(specs, output_names(self.base))
         source = open_samples(options, specs, description, self.base, samples=FEW)
         samples = split(source)
-        lab = Lab(self.base, self.worker, samples, options, self.stack, self.on_step)
+        lab = self._lab(samples, options, cache=False)
         return Check.of_lab(lab)
 
     def _verification(self, judgement: Judgement, check: Check) -> Verification:
