@@ -9,13 +9,15 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format docs benchmark clean
 
 help:
 	@echo "make demo    run the main job on the model that ships with the package"
 	@echo "make test    formatting, lint, types and tests, as in CI"
 	@echo "make lint    formatting, lint and types only"
 	@echo "make format  rewrite the files as ruff formats them"
+	@echo "make docs    build the documentation, strictly"
+	@echo "make benchmark MODELS=DIR   compare with the other tools"
 	@echo "make clean   remove .venv, caches and build results"
 
 demo: $(STAMP)
@@ -32,6 +34,16 @@ test: lint
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# mkdocs in an environment of its own: nothing else needs it.
+docs: $(STAMP)
+	@test -x .venv/docs/bin/mkdocs || { $(BIN)/python -m venv --system-site-packages .venv/docs && .venv/docs/bin/python -m pip install --quiet -e '.[cpu,docs]'; }
+	@.venv/docs/bin/mkdocs build --strict --quiet && echo "build/site/index.html"
+
+# One table per topic; MODELS is a folder of .onnx files, downloads the other tools.
+benchmark: $(STAMP)
+	@test -n "$(MODELS)" || { echo "make: say which models: make benchmark MODELS=/path/to/folder" >&2; exit 1; }
+	@for topic in simplify quantize diff; do $(BIN)/python benchmarks/$$topic.py $(MODELS) || exit 1; done
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

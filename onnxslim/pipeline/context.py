@@ -4,8 +4,7 @@ Every edit goes through here, so that three things hold without any pass thinkin
 
 * the worklist re-queues exactly the neighbours of what changed (linear in the nodes);
 * each new node remembers the nodes of the loaded model that it stands for;
-* a value name of the loaded model either still means the same tensor or is gone, and names of
-  graph outputs never change.
+* a value name of the loaded model means the same tensor or is gone; graph outputs keep theirs.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class PassContext:
         self.model = model
         self.calibration = calibration
         self.reference = reference
-        self.memory: dict[str, Any] = {}
+        self.memory: dict[str, Any] = {}  # what runs on copies of one model may share
         self.warnings: list[str] = []
         self.growth: list[str] = []
         self.wanted_opset = 0
