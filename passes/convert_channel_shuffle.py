@@ -3,6 +3,8 @@
 ``Reshape (N, g, C/g, ...) -> Transpose (0, 2, 1, ...) -> Reshape (N, C, ...)`` permutes channels.
 In three steps it needs as many channels in every one of the g rows; as a Gather of the permutation,
 channels can leave one by one.
+
+Source: Zhang et al. 2018 (ShuffleNet), arXiv:1707.01083, section 3.1.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ shortcut, which get identical gradients. Pruning must not slice one for all. Fil
 that are shared stay shared: those are tied on purpose (an embedding and its head).
 
 ``deduplicate-initializers`` merges again what is still equal afterwards.
+
+Source: ONNX IR specification, initializers: a name stands for one tensor wherever it is read.
 """
 
 from __future__ import annotations
