@@ -39,7 +39,7 @@ from onnxslim.verify.quantized import Judged, speedup
 
 logger = logging.getLogger(__name__)
 
-BATCH, BATCH_BYTES = 4, 1 << 20
+BATCH, BATCH_BYTES = 16, 1 << 20
 JUDGED_SAMPLES, JUDGED_BYTES = 64, 8 << 20
 FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
 """Ways to choose integers, until one helps."""
