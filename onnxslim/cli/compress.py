@@ -71,6 +71,7 @@ def command(
     from onnxslim.api.compressing import compress
 
     common.set_up_logging(verbose)
+    common.spare_threads()
     reports.check(report, model, output)
     options = common.run_options(
         provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,

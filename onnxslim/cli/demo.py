@@ -20,6 +20,7 @@ def command(
     json: common.Json = False,
 ) -> int:
     """Optimize, prune, quantize, validate, bench and diff the model that ships with the package."""
+    common.spare_threads()
     with tempfile.TemporaryDirectory(prefix="onnxslim-demo-") as temporary:
         folder = output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

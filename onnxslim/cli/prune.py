@@ -135,6 +135,7 @@ def command(
 ) -> int:
     """Remove channels, hidden units and heads across all layers they connect."""
     common.set_up_logging(verbose)
+    common.spare_threads()
     if output is None and not dry_run and not sensitivity:
         raise UsageError(
             "prune needs -o OUT to write to, or --dry-run or --sensitivity to only look"
