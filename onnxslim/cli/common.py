@@ -84,10 +84,13 @@ Options: TypeAlias = "RunOptions | None"
 """Type of the parameter that :func:`with_run_options` spells out."""
 
 
-def with_run_options(**other: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def with_run_options(
+    before: Callable[[], None] | None = None, **other: Any
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Let a command's parameter ``options`` stand for every option of how models are run.
 
     Args:
+        before: Called first, before anything heavy is imported.
         other: Another declaration of an option, by its name.
     """
 
@@ -99,6 +102,8 @@ def with_run_options(**other: Any) -> Callable[[Callable[..., int]], Callable[..
 
         @functools.wraps(command)
         def run(**given: Any) -> int:
+            if before is not None:
+                before()
             options = run_options(**{p.name: given.pop(p.name) for p in declared})
             return command(**given, options=options)
 

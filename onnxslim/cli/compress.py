@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnxslim.api.compressing import CompressResult
 
 
+@common.with_run_options(before=common.spare_threads)
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="File to write.")],
@@ -45,22 +46,7 @@ def command(
         str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
     ] = "top1",
     report: common.Report = None,
-    provider: common.Provider = "cpu",
-    data: common.Data = None,
-    samples: common.Samples = None,
-    seed: common.Seed = 0,
-    input_shape: common.InputShape = None,
-    dim: common.Dim = None,
-    input_value: common.InputValue = None,
-    state: common.State = None,
-    image_size: common.ImageSize = None,
-    resize: common.Resize = None,
-    channel_order: common.ChannelOrder = None,
-    scale: common.Scale = None,
-    mean: common.Mean = None,
-    std: common.Std = None,
-    layout: common.Layout = None,
-    custom_ops: common.CustomOps = None,
+    options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
     force: common.Force = False,
     json: common.Json = False,
@@ -71,14 +57,7 @@ def command(
     from onnxslim.api.compressing import compress
 
     common.set_up_logging(verbose)
-    common.spare_threads()
     reports.check(report, model, output)
-    options = common.run_options(
-        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
-        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
-        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
-        mean=mean, std=std, layout=layout,
-    )  # fmt: skip
     with progress(str(model), show=not (json or quiet)) as update:
         result = compress(
             model, ratio=ratio, macs=macs, params=params, latency=latency, target=target,

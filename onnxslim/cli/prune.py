@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PART = "0.7, 70% or an amount such as 120M"
 
 
+@common.with_run_options(before=common.spare_threads)
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
     output: Annotated[
@@ -110,22 +111,7 @@ def command(
         typer.Option("--graph", metavar="FILE", help="Draw the groups: .dot, .gv or .svg."),
     ] = None,
     report: common.Report = None,
-    provider: common.Provider = "cpu",
-    data: common.Data = None,
-    samples: common.Samples = None,
-    seed: common.Seed = 0,
-    input_shape: common.InputShape = None,
-    dim: common.Dim = None,
-    input_value: common.InputValue = None,
-    state: common.State = None,
-    image_size: common.ImageSize = None,
-    resize: common.Resize = None,
-    channel_order: common.ChannelOrder = None,
-    scale: common.Scale = None,
-    mean: common.Mean = None,
-    std: common.Std = None,
-    layout: common.Layout = None,
-    custom_ops: common.CustomOps = None,
+    options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
     force: common.Force = False,
     no_verify: common.NoVerify = False,
@@ -135,17 +121,10 @@ def command(
 ) -> int:
     """Remove channels, hidden units and heads across all layers they connect."""
     common.set_up_logging(verbose)
-    common.spare_threads()
     if output is None and not dry_run and not sensitivity:
         raise UsageError(
             "prune needs -o OUT to write to, or --dry-run or --sensitivity to only look"
         )
-    options = common.run_options(
-        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
-        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
-        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
-        mean=mean, std=std, layout=layout,
-    )  # fmt: skip
     wishes = {
         "criterion": criterion, "scope": scope, "keep": tuple(keep or ()),
         "layers": tuple(layer or ()), "round_to": _round_to(round_to),
@@ -165,7 +144,7 @@ def command(
 
 
 def _sensitivity(
-    model: Path, options: RunOptions, report: Path | None, *, json: bool, quiet: bool
+    model: Path, options: RunOptions | None, report: Path | None, *, json: bool, quiet: bool
 ) -> int:
     from onnxslim.api.sensitivity import sensitivity
 

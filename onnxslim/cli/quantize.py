@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnxslim.api.quantized import QuantizeResult
 
 
+@common.with_run_options(before=common.spare_threads)
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file to read.")],
     output: Annotated[
@@ -73,22 +74,7 @@ def command(
         ),
     ] = True,
     report: common.Report = None,
-    provider: common.Provider = "cpu",
-    data: common.Data = None,
-    samples: common.Samples = None,
-    seed: common.Seed = 0,
-    input_shape: common.InputShape = None,
-    dim: common.Dim = None,
-    input_value: common.InputValue = None,
-    state: common.State = None,
-    image_size: common.ImageSize = None,
-    resize: common.Resize = None,
-    channel_order: common.ChannelOrder = None,
-    scale: common.Scale = None,
-    mean: common.Mean = None,
-    std: common.Std = None,
-    layout: common.Layout = None,
-    custom_ops: common.CustomOps = None,
+    options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
     no_verify: common.NoVerify = False,
     force: common.Force = False,
@@ -97,7 +83,6 @@ def command(
     verbose: common.Verbose = False,
 ) -> int:
     """Quantize a model so that it runs faster, and say how close it stays."""
-    common.spare_threads()
     from onnxslim.api.quantizing import quantize
     from onnxslim.errors import OnnxSlimError, UsageError
 
@@ -105,12 +90,6 @@ def command(
     if output is None and not dry_run:
         raise UsageError("no -o OUT: expected the file to write (or --dry-run)")
     reports.check(report, model, output)
-    options = common.run_options(
-        provider=provider, data=data, samples=samples, seed=seed, custom_ops=custom_ops,
-        input_shape=input_shape, dim=dim, input_value=input_value, state=state,
-        image_size=image_size, resize=resize, channel_order=channel_order, scale=scale,
-        mean=mean, std=std, layout=layout,
-    )  # fmt: skip
     with progress(str(model), show=not (json or quiet)) as update:
         try:
             result = quantize(
