@@ -43,7 +43,7 @@ class Bench:
             first = session.inputs[0].shape[0] if session.inputs[0].shape else None
             self.size = first if isinstance(first, int) else 0
             self._wanted = self._outputs(session)
-        self._float = self._points(self._wanted)
+        self.dense = self._points(self._wanted)
 
     def _feeds(self) -> Iterator[Feed]:
         arrays = self._data.test
@@ -80,7 +80,7 @@ class Bench:
             return f"outputs {list(outputs)}"
         ratios = [_sqnr(self._wanted[name], outputs[name]) for name in outputs]
         points = self._points(outputs)
-        return Quality(min(ratios), points, self._float - points)
+        return Quality(min(ratios), points, self.dense - points)
 
     def ratios(self, candidates: Mapping[str, Path], seconds: float) -> dict[str, float]:
         """Time of each candidate over the original's at batch 1 and one thread, interleaved."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -27,9 +26,9 @@ from typing import Any
 import numpy as np
 from _accuracy import Bench, Quality
 from _data import Data, data_for
-from _peers import ROOT, environment, prepare
+from _launch import launch
+from _peers import ROOT, prepare
 from _peers import Tool as Installed
-from simplify import LAUNCHER
 
 from onnxslim.errors import OnnxSlimError
 from onnxslim.runtime.worker import Worker
@@ -101,19 +100,9 @@ class Row:
 
 def run(words: list[str], target: Path, row: Row, limit: float) -> None:
     """Run a command once and note what it took."""
-    launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(limit)]
-    done = subprocess.run(
-        [*launcher, *words], capture_output=True, env=environment() | _path(), text=True, check=True
-    )
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    row.cpu, row.wall, row.peak_bytes = said["cpu"], said["wall"], said["peak_bytes"]
-    if said["code"] or not target.exists():
-        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        row.problem = f"exit {said['code']}: {lines[-1][:90] if lines else 'nothing said'}"
-
-
-def _path() -> dict[str, str]:
-    return {"PYTHONPATH": str(ROOT)}
+    ran = launch(words, limit, {"PYTHONPATH": str(ROOT)})
+    row.cpu, row.wall, row.peak_bytes = ran.cpu, ran.wall, ran.peak_bytes
+    row.problem = ran.problem or ("" if target.exists() else "wrote nothing")
 
 
 def compare(model: Path, tools: list[Tool], args: argparse.Namespace) -> tuple[list[Row], Data]:

@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -25,27 +24,14 @@ from pathlib import Path
 
 import _report
 from _judge import Judge, Size, Verdict, size_of
-from _peers import TOOLS, Tool, environment, prepare
+from _launch import launch
+from _peers import TOOLS, Tool, prepare
 
 from onnxslim.errors import OnnxSlimError
 from onnxslim.runtime.worker import Worker
 
 PER_MODEL, MEAN = 1.03, 1.01
 """Limits of ``--latency``: ours over the original."""
-
-LAUNCHER = """
-import json, os, signal, sys, time
-limit, words = float(sys.argv[1]), sys.argv[2:]
-begin = time.perf_counter()
-pid = os.posix_spawn(words[0], words, os.environ, setpgroup=0,
-    file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
-signal.signal(signal.SIGALRM, lambda *_: os.killpg(pid, signal.SIGKILL))
-signal.setitimer(signal.ITIMER_REAL, limit)
-_, status, usage = os.wait4(pid, 0)
-print(json.dumps({"code": os.waitstatus_to_exitcode(status), "wall": time.perf_counter() - begin,
-    "cpu": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}))
-"""
-"""A small process between: a command starts with its parent's peak, and this one's is large."""
 
 
 @dataclass
@@ -64,18 +50,12 @@ class Row:
 def run(tool: Tool, envs: Path, source: Path, target: Path, row: Row, limit: float) -> None:
     """Run the command once; its times and peak memory are added to the row."""
     target.unlink(missing_ok=True)
-    launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(limit)]
-    words = [*launcher, *tool.words(envs, source, target)]
-    done = subprocess.run(words, capture_output=True, env=environment(), text=True, check=True)
-    said = json.loads(done.stdout)
-    if said["code"] or not target.exists():
-        lines = done.stderr.strip().splitlines()
-        last = lines[-1][:160] if lines else "nothing said"
-        row.problem = f"exit code {said['code']}: {last}"
-        return
-    row.wall.append(said["wall"])
-    row.cpu.append(said["cpu"])
-    row.peak_bytes = max(row.peak_bytes, said["peak_bytes"])
+    ran = launch(tool.words(envs, source, target), limit)
+    row.problem = ran.problem or ("" if target.exists() else "wrote nothing")
+    if not row.problem:
+        row.wall.append(ran.wall)
+        row.cpu.append(ran.cpu)
+        row.peak_bytes = max(row.peak_bytes, ran.peak_bytes)
 
 
 def compare(model: Path, tools: tuple[Tool, ...], args: argparse.Namespace) -> list[Row]:

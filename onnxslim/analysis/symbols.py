@@ -19,10 +19,10 @@ from onnxslim.analysis.dims import (
     truncdiv,
 )
 from onnxslim.analysis.polynomial import FUNCTIONS, OPAQUE, Poly, atom, structure
+from onnxslim.graph.dimension_names import is_nameless
 
 _FRESH = re.compile(r"_d(\d+)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
-_NO_NAME = re.compile(r"[\W\d_]*|none|null|unk|unknown|dynamic|any", re.ASCII | re.IGNORECASE)
 
 
 def symbols(dim: Dim) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Symbols:
 
     def __init__(self, declared: Iterable[str | None] = ()) -> None:
         """Reserve the names in ``declared`` (the ``dim_param`` of the graph's inputs)."""
-        names = [name for name in declared if name and not _NO_NAME.fullmatch(name)]
+        names = [name for name in declared if name and not is_nameless(name)]
         self._safe = {name: name for name in names if _is_safe(name)}
         self._taken = set(self._safe)
         fresh = [int(m[1]) for name in self._taken if (m := _FRESH.fullmatch(name))]
@@ -122,7 +122,7 @@ class Symbols:
 
         Exporters also write ``?``, ``-1`` or ``None`` for "no name", several times per model.
         """
-        if not name or _NO_NAME.fullmatch(name):
+        if not name or is_nameless(name):
             return self.fresh()
         safe = self._safe.get(name)
         if safe is None:

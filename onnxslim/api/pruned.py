@@ -117,9 +117,9 @@ def _cost_entry(cost: Cost) -> dict[str, float | int | None]:
     return {"before": whole[0], "after": whole[1], "part": part}
 
 
-def group_entries(decision: Decision) -> list[dict[str, Any]]:
-    """``groups`` of the document."""
-    return [
+def group_entries(decision: Decision, *, explained: bool = False) -> list[dict[str, Any]]:
+    """``groups`` of the document, ``explained`` with what couples their layers."""
+    found: list[dict[str, Any]] = [
         {
             "id": group.id,
             "kind": group.kind,
@@ -131,6 +131,13 @@ def group_entries(decision: Decision) -> list[dict[str, Any]]:
         }
         for group, stays in decision.groups
     ]
+    for entry, (group, _) in zip(found, decision.groups, strict=True):
+        if explained:
+            entry["coupled"] = [
+                {"layers": [first, second], "through": list(path)}
+                for first, second, path in decision.dependency.couplings(group)
+            ]
+    return found
 
 
 def _kept_entry(group: Group, kept: Kept) -> dict[str, dict[str, list[Any]]]:

@@ -125,9 +125,9 @@ def prune(
             stack.callback(worker.close)
         if not dry_run:
             worker.start()
-        job = _Job(model, budget, asked, options, worker, stack, on_step or (lambda text: None))
+        job = _Job(model, budget, asked, options, worker, stack, on_step, dry_run)
         job.open(allow_external_dir)
-        job.choose(target, dry_run)
+        job.choose(target)
         job.prune(verify and not dry_run)
         if dry_run:
             return job.result()
@@ -147,17 +147,18 @@ class _Job:
         options: RunOptions,
         worker: Worker,
         stack: ExitStack,
-        on_step: Callable[[str], None],
+        on_step: Callable[[str], None] | None,
+        dry_run: bool,
     ) -> None:
         self.source, self.goal, self.asked, self.options = source, budget, asked, options
         self.made_by: Pass | None = None
-        self.worker, self.stack, self.on_step = worker, stack, on_step
+        self.worker, self.stack, self.on_step = worker, stack, on_step or (lambda text: None)
         self.records: list[PassRecord] = []
         self.verification = NOT_VERIFIED
         self.recovery: Recovery = "none"
         self.quality: dict[str, Any] | None = None
         self.warnings: list[str] = []
-        self.bytes = 0
+        self.dry_run, self.bytes = dry_run, 0
 
     # ------------------------------------------------------------------ before
 
@@ -216,11 +217,11 @@ class _Job:
             self._runnable()
             self._self_check()
 
-    def choose(self, target: Path | None, dry_run: bool) -> None:
+    def choose(self, target: Path | None) -> None:
         """Find the pass that the budget amounts to."""
         goal, asked = self.goal, self.asked
         search = None
-        if self.data is not None and not dry_run:
+        if self.data is not None and not self.dry_run:
             search = Search(
                 self.model, self.worker, finely(self._labelled()), goals.trial_passes(asked),
                 self.on_step, until=goals.deadline(asked.time_limit),
@@ -248,8 +249,7 @@ class _Job:
         )
 
     def _runnable(self) -> None:
-        excess = excessive_work(self.model)
-        if excess is not None:
+        if excess := excessive_work(self.model):
             raise UnsupportedModelError(
                 f"{self.label} is not run to verify the result: {excess}; use --no-verify to prune "
                 "it all the same"
@@ -377,7 +377,7 @@ class _Job:
             ],
             input=None if path is None else str(path),
             budget=budget_entry(self.decision, self.goal),
-            groups=group_entries(self.decision),
+            groups=group_entries(self.decision, explained=self.dry_run),
             frozen=frozen_entries(self.decision),
             recovery=self.recovery,
             quality=self.quality,

@@ -155,6 +155,8 @@ def _sensitivity(
     if json:
         print_json(found.to_json())
         return 0
+    if quiet:
+        return 0
     rows = [
         (", ".join(found.layers[p.group][:2]), f"{100 * p.ratio:.0f} %", p.removed,
          found.sizes[p.group], f"{p.sqnr_db:.1f}")
@@ -227,13 +229,22 @@ def show(result: PruneResult, *, groups: bool) -> None:
 
 
 def _show_groups(result: PruneResult) -> None:
-    rows = [(f"{g['id']} {g['kind']}", *g["units"], _layers(g["layers"])) for g in result.groups]
-    print_table(("group", "units", "kept", "layers"), rows)
+    rows = [
+        (f"{g['id']} {g['kind']}", *g["units"], _names(g["layers"]), _names(_between(g)))
+        for g in result.groups
+    ]
+    print_table(("group", "units", "kept", "layers", "coupled through"), rows)
     if result.frozen:
         print_table(("stays whole", "reason"), [(f["layer"], f["reason"]) for f in result.frozen])
 
 
-def _layers(names: list[str]) -> str:
+def _between(group: dict[str, Any]) -> list[str]:
+    """The nodes that couple a group's layers, without these."""
+    paths = (name for pair in group["coupled"] for name in pair["through"])
+    return [name for name in dict.fromkeys(paths) if name not in group["layers"]]
+
+
+def _names(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 import onnx
 import onnx_ir as ir
 
+from onnxslim.graph.dimension_names import is_nameless
+
 SIGNATURE = "onnxslim.signature"
 SCOPE = "onnxslim.scope"
 
@@ -249,7 +251,7 @@ def fix_shape(model: ir.Model, name: str, dims: Sequence[int]) -> Signature:
     clash = len(shape) != len(dims)
     for declared, size in zip(shape, dims, strict=False):
         clash |= isinstance(declared, int) and declared not in (size, -1)
-        if isinstance(declared, str):
+        if isinstance(declared, str) and not is_nameless(declared):
             clash |= symbols.setdefault(declared, size) != size
     if clash:
         raise ValueError(f"input {name!r} has the shape {list(shape)}, not {list(dims)}")

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from onnxslim.graph.dimension_names import is_nameless
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Feed: TypeAlias = dict[str, Array]
 Shape: TypeAlias = tuple[int | str | None, ...]
-
-# What exporters write for "unknown": two such dimensions need not be equal.
-_ANONYMOUS = frozenset({"", "?", "-1", "None", "none", "unk", "unknown", "dynamic"})
 
 
 class TensorLike(Protocol):
@@ -85,7 +84,7 @@ def clean_shape(shape: Iterable[int | str | None] | None) -> Shape | None:
 
 def _clean_dim(dim: int | str | None) -> int | str | None:
     if isinstance(dim, str):
-        return None if dim.strip() in _ANONYMOUS else dim
+        return None if is_nameless(dim) else dim
     return None if dim is None or dim < 0 else int(dim)
 
 

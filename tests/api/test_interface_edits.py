@@ -106,3 +106,20 @@ def test_a_raised_opset_keeps_the_numbers(opset: int) -> None:
     assert result.verification.ok
     assert result.after.opset == opset
     assert result.edits == [f"opset raised from 17 to {opset}"]
+
+
+def test_question_marks_are_different_dimensions() -> None:
+    """Exporters write ? for every size that they do not know."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        agraph (float[N, M] x) => (float[N, M] y) { y = Relu(x) }
+    """
+    proto = onnx.parser.parse_model(text)
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            dim.dim_param = "?"
+    result = onnxslim.optimize(proto, edits=InterfaceEdits(fix_shapes=("x=2,3",)))
+    fixed = to_proto(result.model)
+    assert dims(fixed.graph.input[0]) == [2, 3]
+    feed = {"x": np.ones((2, 3), np.float32)}
+    assert run(fixed, feed)[0].shape == (2, 3)

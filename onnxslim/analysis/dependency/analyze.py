@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import networkx as nx
 import numpy as np
@@ -124,7 +125,7 @@ class Dependency:
         Returns:
             Names of nodes from the first to the second; empty when nothing couples them.
         """
-        graph = self._graph()
+        graph = self._graph
         starts, ends = self._made_by(first), self._made_by(second)
         for start in starts:
             for end in ends:
@@ -134,6 +135,17 @@ class Dependency:
                     return tuple(dict.fromkeys(graph.edges[a, b]["node"] for a, b in steps))
         return ()
 
+    def couplings(self, group: Group) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Why the layers that make a group's units leave them together.
+
+        Returns:
+            A layer, the next one, and the nodes on the way between; empty for a single layer.
+        """
+        makers = [layer_name(s.node) for s in group.of_role(Role.PRODUCE)]
+        unique = list(dict.fromkeys(makers))
+        pairs = zip(unique, unique[1:], strict=False)
+        return [(first, second, self.explain(first, second)) for first, second in pairs]
+
     def _made_by(self, layer: str) -> list[_AxisNode]:
         return [
             (site.value.name or "", site.axis)
@@ -141,6 +153,7 @@ class Dependency:
             if site.role is Role.PRODUCE and layer_name(site.node) == layer
         ]
 
+    @cached_property
     def _graph(self) -> nx.Graph[_AxisNode]:
         """Axes of tensors; an edge where a node carries coordinates from one to another."""
         graph: nx.Graph[_AxisNode] = nx.Graph()

@@ -120,13 +120,15 @@
       view.longest = view.span.reduce((m, s) => Math.max(m, s[1] - s[0]), 0);
     }
 
+    // Setting a canvas's size empties it: done only where it differs, and painted before the frame is shown.
     function size() {
       for (const c of [canvas, map]) {
         const box = c.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
-        c.width = Math.max(1, Math.round(box.width * ratio));
-        c.height = Math.max(1, Math.round(box.height * ratio));
+        const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
+        if (c.width !== width) c.width = width;
+        if (c.height !== height) c.height = height;
       }
-      draw();
+      paint();
     }
     const draw = () => { if (!pending) { pending = true; requestAnimationFrame(paint); } };
 

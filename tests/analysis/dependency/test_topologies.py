@@ -177,3 +177,13 @@ def test_explain_gives_the_path() -> None:
     path = dependency.explain(layers[0], layers[2])
     assert path[0] == layers[0] and any("Add" in name for name in path)
     assert dependency.explain(layers[0], "no such layer") == ()
+
+
+def test_couplings_of_a_group() -> None:
+    """Each maker of a group with the next one, through the Adds; nothing for a single maker."""
+    dependency = _dependency("residual_folded")
+    for group in dependency.groups:
+        pairs = dependency.couplings(group)
+        assert [p[0] for p in pairs[1:]] == [p[1] for p in pairs[:-1]]
+        assert all(any("Add" in name for name in path) for _, _, path in pairs)
+    assert {len(dependency.couplings(g)) > 0 for g in dependency.groups} == {True, False}

@@ -1,0 +1,68 @@
+"""Prunes with Torch-Pruning to a part of the arithmetic; runs in that tool's own environment.
+
+python _prune_torch.py MODEL CALIB.npz OUT CONFIG MACS
+
+The network is rebuilt from the ONNX file by onnx2torch, since Torch-Pruning needs modules, and
+exported again. There is no retraining: nobody has labels here.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+
+import numpy as np
+import onnx
+import torch
+import torch_pruning as tp
+from onnx2torch import convert
+
+STEPS = 7
+MOST = 0.95
+IMPORTANCES = {
+    "l2": tp.importance.MagnitudeImportance,
+    "lamp": tp.importance.LAMPImportance,
+    "fpgm": tp.importance.FPGMImportance,
+}
+
+
+def prune(model: torch.nn.Module, example: torch.Tensor, ratio: float, config: str) -> float:
+    """Prune in place; returns the multiply-accumulates left."""
+    kind, _, scope = config.partition("-")
+    last = [m for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)][-1]
+    tp.pruner.BasePruner(
+        model, example, importance=IMPORTANCES[kind](p=2), pruning_ratio=ratio,
+        global_pruning=scope == "global", ignored_layers=[last],
+    ).step()  # fmt: skip
+    return float(tp.utils.count_ops_and_params(model, example)[0])
+
+
+def main() -> None:
+    """Bisect the ratio, write."""
+    source, calibration, target, config, part = sys.argv[1:6]
+    proto = onnx.load(source)
+    with np.load(calibration) as archive:
+        example = torch.from_numpy(next(iter(archive.values()))[:2])
+    dense = convert(proto).eval()
+    for parameter in dense.parameters():
+        parameter.requires_grad_(True)
+    limit = float(part) * float(tp.utils.count_ops_and_params(dense, example)[0])
+    low, high, best = 0.0, MOST, None
+    for _ in range(STEPS):
+        ratio = (low + high) / 2
+        trial = copy.deepcopy(dense)
+        if prune(trial, example, ratio, config) <= limit:
+            best, high = trial, ratio
+        else:
+            low = ratio
+    if best is None:
+        sys.exit(f"keeps more than {part} of the arithmetic at ratio {MOST}")
+    name = proto.graph.input[0].name
+    torch.onnx.export(
+        best, (example,), target, input_names=[name], dynamo=False,
+        dynamic_axes={name: {0: "batch"}}, opset_version=17,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
