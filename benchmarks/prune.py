@@ -275,9 +275,7 @@ def main() -> None:
     parser.add_argument("--part", type=float, default=1.0, help="of the samples in a draw")
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--text", action="store_true", help="also models without data")
-    parser.add_argument(
-        "--seconds", type=float, default=20.0, help="of timing; 0 is none"
-    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="of timing; 0 is none")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds of a command")
     parser.add_argument("--envs", type=Path, default=Path.home() / ".cache" / "onnxslim-bench")
     parser.add_argument("--json", type=Path, help="write everything here")

@@ -8,7 +8,9 @@ import onnx_ir as ir
 
 from onnxslim.analysis.dependency import (
     rules_attention,
+    rules_blockwise,
     rules_elementwise,
+    rules_indexing,
     rules_linear,
     rules_movement,
     rules_recurrent,
@@ -22,6 +24,7 @@ Rule = Callable[[Builder, ir.Node], None]
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "": {
         **rules_elementwise.RULES,
+        **rules_indexing.RULES,
         **rules_linear.RULES,
         **rules_movement.RULES,
         **rules_recurrent.RULES,
@@ -32,6 +35,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     },
     "com.microsoft": {
         **rules_attention.MICROSOFT,
+        **rules_blockwise.MICROSOFT,
         **rules_elementwise.MICROSOFT,
         **rules_linear.MICROSOFT,
         **rules_reduction.MICROSOFT,

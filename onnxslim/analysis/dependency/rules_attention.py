@@ -12,7 +12,7 @@ from onnxslim.analysis.dependency.atoms import Labels
 from onnxslim.analysis.dependency.builder import Builder
 from onnxslim.analysis.dependency.groups import Role
 from onnxslim.analysis.shape_context import describe
-from onnxslim.graph.edit import attr, get_input
+from onnxslim.graph.edit import attr, get_input, shape_of
 
 
 def _heads(b: Builder, labels: Labels | None, count: int) -> Labels | None:
@@ -175,9 +175,40 @@ def _packed_heads(b: Builder, node: ir.Node, made: Labels, count: int) -> Labels
     return None if shared is None else np.repeat(shared, len(parts[2]) // count)
 
 
-RULES = {"Attention": attention}
+def rotary(b: Builder, node: ir.Node) -> None:
+    """RotaryEmbedding: pairs inside a head turn together; heads go through."""
+    x = get_input(node, 0)
+    axes, dims = b.axes(x), shape_of(x)
+    for value in node.inputs[1:]:
+        b.freeze_value(value, f"{describe(node)} turns by it")
+    if axes is None or dims is None or len(axes) not in (3, 4):
+        b.fail(node, "its rank is unknown")
+        return
+    out = list(axes)
+    if len(axes) == 4:
+        b.freeze(axes[3], f"{describe(node)} turns pairs of it")
+        out[3] = None
+    elif axes[2] is not None:
+        heads = _heads(b, axes[2], _rotary_heads(node, len(axes[2])))
+        if heads is None:
+            b.freeze(axes[2], f"{describe(node)} has heads of unknown width")
+            out[2] = None
+    b.set_axes(node.outputs[0], out)
+
+
+def _rotary_heads(node: ir.Node, width: int) -> int:
+    """Heads of a 3-axis operand; without the attribute the cache's width is half a head's."""
+    cache = next((shape_of(v) for v in reversed(node.inputs) if v is not None), None)
+    half = cache[-1] if cache else None
+    if count := int(attr(node, "num_heads", 0)):
+        return count
+    return width // (2 * half) if isinstance(half, int) and half else 0
+
+
+RULES = {"Attention": attention, "RotaryEmbedding": rotary}
 MICROSOFT = {
     "Attention": packed,
     "GroupQueryAttention": multi_head,
     "MultiHeadAttention": multi_head,
+    "RotaryEmbedding": rotary,
 }

@@ -28,6 +28,15 @@ def qlinear_conv(b: Builder, node: ir.Node) -> None:
     _conv(b, node, get_input(node, 0), get_input(node, 3), per_filter)
 
 
+def deform_conv(b: Builder, node: ir.Node) -> None:
+    """DeformConv: as Conv; offsets and masks are places, which stay."""
+    for index in (2, 4):
+        b.freeze_value(get_input(node, index), f"{describe(node)} reads places from it")
+    if int(attr(node, "offset_group", 1)) > 1:
+        b.freeze_axis(get_input(node, 0), 1, f"{describe(node)} has offsets for blocks of it")
+    _conv(b, node, get_input(node, 0), get_input(node, 1), [get_input(node, 3)])
+
+
 def _conv(
     b: Builder,
     node: ir.Node,
@@ -307,6 +316,7 @@ RULES = {
     "Conv": conv,
     "ConvInteger": conv_integer,
     "ConvTranspose": conv_transpose,
+    "DeformConv": deform_conv,
     "Einsum": einsum,
     "Gemm": gemm,
     "MatMul": matmul,

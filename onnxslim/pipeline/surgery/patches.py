@@ -238,6 +238,14 @@ def attention(node: ir.Node, tools: Tools) -> None:
         tools.set_attributes(node, changed)
 
 
+def matmul_nbits(node: ir.Node, tools: Tools) -> None:
+    """The sizes of com.microsoft MatMulNBits."""
+    sizes = {"K": tools.size(get_input(node, 0), -1), "N": tools.size(get_input(node, 1), 0)}
+    changed = {n: size for n, size in sizes.items() if size not in (None, attr(node, n))}
+    if changed:
+        tools.set_attributes(node, changed)
+
+
 def packed_attention(node: ir.Node, tools: Tools) -> None:
     """The number of heads of com.microsoft Attention, and the widths of its parts."""
     weight = get_input(node, 1)
@@ -259,6 +267,7 @@ PATCHES: dict[tuple[str, str], Patch] = {
     ("", "ConvInteger"): conv,
     ("", "ConvTranspose"): conv,
     ("", "ConstantOfShape"): constant_of_shape,
+    ("", "DeformConv"): conv,
     ("", "Expand"): expand,
     ("", "GRU"): recurrent,
     ("", "Gather"): gather,
@@ -269,10 +278,13 @@ PATCHES: dict[tuple[str, str], Patch] = {
     ("", "RNN"): recurrent,
     ("", "Reshape"): reshape,
     ("", "Resize"): resize,
+    ("", "RotaryEmbedding"): attention,
     ("", "Slice"): slice_,
     ("", "Split"): split,
     ("com.microsoft", "Attention"): packed_attention,
     ("com.microsoft", "GroupQueryAttention"): attention,
+    ("com.microsoft", "MatMulNBits"): matmul_nbits,
     ("com.microsoft", "MultiHeadAttention"): attention,
+    ("com.microsoft", "RotaryEmbedding"): attention,
 }
 """By domain and operator; an operator that says nothing about sizes has none."""

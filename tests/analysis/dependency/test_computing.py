@@ -69,6 +69,12 @@ CASES: dict[str, Case] = {
                     "s": np.float32(0.1), "z": U8(0), "w": whole_numbers(6, 4, 3, 3),
                     "t": (6,), "v": np.zeros(6, I8), "b": whole_numbers(6, dtype=np.int32)},
                     "w0=y1, w0=t0, w0=v0, w0=b0"),
+    "DeformConv": ("DeformConv(x, w, o, b, m)", {"x": IMAGE, "w": W4, "b": (6,),
+                   "o": "float[2,18,3,3]", "m": "float[2,9,3,3]", "opset": 19},
+                   "x1=w1, x1 consumed, w0=y1, w0=b0, o1 whole, m1 whole, x2 whole"),
+    "DeformConv of two offsets": ("DeformConv<offset_group = 2>(x, w, o)", {"x": IMAGE, "w": W4,
+                                  "o": "float[2,36,3,3]", "opset": 19},
+                                  "x1 whole, w1 whole, w0=y1"),
     # --- matrix products
     "Gemm": ("Gemm(x, w, b)", {"x": "float[3,4]", "w": (4, 6), "b": (6,)},
              "x1=w0, x1 consumed, w1=y1, w1=b0, x0=y0"),
@@ -99,6 +105,15 @@ CASES: dict[str, Case] = {
     "QLinearMatMul": ("QLinearMatMul(q, s, z, w, t, v, s, z)", {"q": "uint8[3,4]",
                       "s": np.float32(0.1), "z": U8(0), "w": whole_numbers(4, 6), "t": (6,),
                       "v": np.zeros(6, I8)}, "w1=y1, w1=t0, w1=v0"),
+    "MatMulNBits": (MS + "MatMulNBits<K = 32, N = 6, bits = 4, block_size = 16>(x, w, s)",
+                    {"x": "float[2,3,32]", "w": whole_numbers(6, 2, 8, dtype=np.uint8),
+                     "s": (6, 2), "outputs": {"y": "float[2,3,6]"}},
+                    "x2 consumed, x2 in blocks of 16, w0=y2, w0=s0, w1=s1, w2 whole, x1=y1"),
+    "MatMulNBits flat": (MS + "MatMulNBits<K = 32, N = 6, bits = 4, block_size = 16>(x, w, s, z)",
+                         {"x": "float[2,3,32]", "w": whole_numbers(6, 2, 8, dtype=np.uint8),
+                          "s": (12,), "z": whole_numbers(6, dtype=np.uint8),
+                          "outputs": {"y": "float[2,3,6]"}},
+                         "x2 whole, w0=y2, w0/2=s0, w0=z0"),
     "Einsum": ('Einsum<equation = "bij,bjk->bik">(x, z)', {"x": "float[2,3,4]",
                "z": "float[2,4,6]"}, "x2=z1, x2 consumed, z1 consumed, x1=y1, z2=y2, x0=z0, x0=y0"),
     "Einsum of a weight": ('Einsum<equation = "abc,cde->abde">(x, w)',
@@ -236,6 +251,32 @@ CASES: dict[str, Case] = {
                          "w": (5, 24), "b": (24,), "outputs": {"y": "float[2,3,8]"}},
                          "x2=w0, x2 consumed, w1=b0, x1 whole, w1 in blocks of 12,"
                          " y2 in blocks of 4"),
+    "RotaryEmbedding": ("RotaryEmbedding(x, c, s)", {"x": "float[2,4,3,8]", "c": (2, 3, 4),
+                        "s": (2, 3, 4), "opset": 23}, "x1=y1, x3 whole, c0 whole, s2 whole"),
+    "RotaryEmbedding in rows": ("RotaryEmbedding<num_heads = 4>(x, c, s)", {"opset": 23,
+                                "x": "float[2,3,32]", "c": (2, 3, 4), "s": (2, 3, 4)},
+                                "x2=y2, x2 in blocks of 8, x0=y0"),
+    "contrib RotaryEmbedding": (MS + "RotaryEmbedding(x, p, c, s)", {"x": "float[2,3,32]",
+                                "p": np.array([0], np.int64), "c": (9, 4), "s": (9, 4),
+                                "outputs": {"y": "float[2,3,32]"}}, "x2=y2, x2 in blocks of 8"),
+    # --- elements looked up
+    "GatherElements": ("GatherElements<axis = 1>(x, i)", {"x": "float[4,6,3]",
+                       "i": np.arange(4 * 2 * 3).reshape(4, 2, 3) % 6},
+                       "x0=y0, x2=y2, x0=i0, x1 whole"),
+    "GatherElements of less": ("GatherElements<axis = 1>(x, i)", {"x": "float[4,6,3]",
+                               "i": np.arange(2 * 2 * 3).reshape(2, 2, 3) % 6},
+                               "x0 whole, x2=y2, x1 whole"),
+    "ScatterElements": ("ScatterElements<axis = 1>(x, i, u)", {"x": "float[4,6,3]",
+                        "i": np.zeros((4, 1, 3), np.int64), "u": (4, 1, 3)},
+                        "x0=y0, x2=y2, x0=u0, x2=i2, x1 whole"),
+    "Scatter": ("Scatter<axis = 1>(x, i, u)", {"x": "float[4,6]", "opset": 10,
+                "i": np.zeros((4, 1), np.int64), "u": (4, 1)}, "x0=y0, x0=u0, x1 whole"),
+    "GatherND": ("GatherND(x, i)", {"x": "float[4,6,3]", "i": np.array([[1, 5], [0, 2]])},
+                 "x2=y1, x0 whole, x1 whole"),
+    "GatherND of a batch": ("GatherND<batch_dims = 1>(x, i)", {"x": "float[2,6,3]",
+                            "i": np.array([[[1], [5]], [[0], [2]]])}, "x2=y2, x0 whole, x1 whole"),
+    "ScatterND": ("ScatterND(x, i, u)", {"x": "float[4,6,3]", "i": np.array([[1, 5], [0, 2]]),
+                  "u": (2, 3)}, "x2=y2, x2=u1, x0 whole, x1 whole"),
     # --- elementwise with more than one operand
     "Add of a vector": ("Add(x, w)", {"x": "float[2,3,4]", "w": (4,)}, "x2=w0, x2=y2, x1=y1"),
     "Add of a map": ("Add(x, w)", {"x": IMAGE, "w": (1, 4, 1, 1)}, "x1=w1, x1=y1, x2=y2"),
@@ -362,7 +403,7 @@ def _run(proto: onnx.ModelProto, ruled: Ruled, gone: set[int], seed: int) -> dic
         other = np.random.default_rng([seed, len(name)])
         noise = other.uniform(0.2, 3, array.shape)
         if np.issubdtype(array.dtype, np.integer):
-            noise = other.integers(0, 9, array.shape)
+            noise = other.integers(0, int(array.max()) + 1, array.shape)
         if name in consumed:
             noise = np.zeros(array.shape)
         return np.where(lost, noise, array).astype(array.dtype)

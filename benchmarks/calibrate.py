@@ -1,0 +1,175 @@
+"""What calibration costs: time over a plain pass over the same samples, memory by their number.
+
+    .venv/bin/python benchmarks/calibrate.py MODELS --data FOLDER [--only NAME,...] [--few 16]
+
+Per model: processor seconds that observing takes (parent and worker, the tapped session loaded
+anew) over those of ONNX Runtime alone on the same feeds (ENABLE_ALL, one thread, in one process,
+interleaved), and the peak memory (largest process) of the whole command with few and with many
+samples. Not run in CI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _data import Arrays, data_for
+from _launch import launch
+from _peers import ROOT
+
+from onnxslim.analysis.quantization.observe import Observations, strides
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.api.lab import Lab, split
+from onnxslim.api.optimizing import optimize
+from onnxslim.api.options import RunOptions
+from onnxslim.pipeline.registry import get_pass
+from onnxslim.runtime.data import DataOptions, open_data
+from onnxslim.runtime.specs import specs_of
+from onnxslim.runtime.worker import Worker
+
+ROUNDS = 3
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Cost:
+    """What was measured on one model.
+
+    Attributes:
+        tensors: How many were observed.
+        batch: Samples at once.
+        plain: Processor seconds of a plain pass.
+        observing: Processor seconds of the pass that observes.
+        few: Peak bytes of the command with few samples.
+        many: With many.
+    """
+
+    tensors: int
+    batch: int
+    plain: float
+    observing: float
+    few: int = 0
+    many: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """Observing over plain."""
+        return self.observing / self.plain
+
+
+def processor_seconds() -> float:
+    """Of this process and its running children."""
+    own = time.process_time()
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            own += (int(fields[11]) + int(fields[12])) / TICKS
+    return own
+
+
+def plain_pass(model: Path, feeds: list[dict[str, Any]]) -> float:
+    """Processor seconds of ONNX Runtime alone."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session.run(None, feeds[0])
+    begin = time.process_time()
+    for feed in feeds:
+        session.run(None, feed)
+    return time.process_time() - begin
+
+
+def cost(model: Path, arrays: Arrays) -> Cost:
+    """Time of both passes, alternately; the median of the ratios decides."""
+    with ExitStack() as stack:
+        worker = stack.enter_context(Worker())
+        base = optimize(model, verify=False, worker=worker).model
+        infer_shapes(base, worker=worker)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench_"))
+        data = Path(folder, "data.npz")
+        np.savez(data, **arrays)
+        samples = split(open_data(str(data), specs_of(base), DataOptions(calibration=True)))
+        lab = Lab(base, worker, samples, RunOptions(), stack, lambda text: None)
+        item: Any = get_pass("quantize-static")
+        plan = lab.plan(item(include=("op:*",)))
+        wanted = strides(base, plan.observed, lab.observations.sizes, samples.count)
+        feeds = list(samples.source.feeds())
+        pairs = []
+        for _ in range(ROUNDS):
+            begin = processor_seconds()
+            Observations(feeds=feeds, sizes=lab.observations.sizes).see(lab.session, wanted)
+            observing = processor_seconds() - begin
+            pairs.append((plain_pass(lab.path, feeds), observing))
+        plain, observing = sorted(pairs, key=lambda p: p[1] / p[0])[ROUNDS // 2]
+        return Cost(len(wanted), samples.source.batch_size, plain, observing)
+
+
+def peak(model: Path, arrays: Arrays, count: int, limit: float, more: list[str]) -> int:
+    """Peak bytes of the command on so many samples, repeated when there are fewer."""
+    with tempfile.TemporaryDirectory(prefix="bench_") as folder:
+        data, out = Path(folder, "data.npz"), Path(folder, "out.onnx")
+        rows = {n: np.resize(a, (count, *a.shape[1:])) for n, a in arrays.items()}
+        np.savez(data, **rows)
+        words = [sys.executable, "-m", "onnxslim", "quantize", str(model), "-o", str(out)]
+        words += ["--data", str(data), "--samples", str(count), "--no-cache", "-q", *more]
+        peaks = []
+        for _ in range(ROUNDS):
+            ran = launch(words, limit, {"PYTHONPATH": str(ROOT)})
+            if ran.problem:
+                sys.exit(f"{model.stem}: {ran.problem}")
+            peaks.append(ran.peak_bytes)
+            out.unlink()
+        return int(statistics.median(peaks))
+
+
+def main() -> int:
+    """Print a line per model."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", type=Path, help="folder of models, or one model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of NAME.calib.npz")
+    parser.add_argument("--only", default="", help="names of models, comma separated")
+    parser.add_argument("--few", type=int, default=16)
+    parser.add_argument("--many", type=int, default=256)
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds per command")
+    parser.add_argument("--what", default="time,memory", help="time, memory or both")
+    parser.add_argument("--options", default="", help="more options of the command")
+    args = parser.parse_args()
+    files = [args.models] if args.models.is_file() else sorted(args.models.glob("*.onnx"))
+    print(
+        f"{'model':24} {'tensors':>7} {'batch':>5} {'plain s':>8} {'observe s':>9} {'ratio':>6} "
+        f"{args.few:>5} MB {args.many:>5} MB {'growth':>7}"
+    )
+    for model in files:
+        if args.only and model.stem not in args.only.split(","):
+            continue
+        arrays = data_for(model, args.data, args.many).calibration
+        found = cost(model, arrays) if "time" in args.what else Cost(0, 0, 1, 0)
+        if "memory" in args.what:
+            more = args.options.split()
+            found.few, found.many = (
+                peak(model, arrays, n, args.limit, more) for n in (args.few, args.many)
+            )
+        growth = found.many / found.few - 1 if found.few else 0.0
+        print(
+            f"{model.stem:24} {found.tensors:7} {found.batch:5} {found.plain:8.2f} "
+            f"{found.observing:9.2f} {found.ratio:6.2f} {found.few / 1e6:8.0f} "
+            f"{found.many / 1e6:8.0f} {growth:7.1%}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""Mutation testing: which small faults in passes/ and onnxslim/analysis/ would no test notice?
+
+Draws faults at random (seeded), puts one at a time into a copy of this checkout, and runs the tests
+that execute the changed line, as a coverage file with contexts knows them (made as
+docs/testing.md says)::
+
+    .venv/bin/python benchmarks/mutate.py --coverage build/coverage --count 120 --seed 0
+
+A mutant is *killed* by a failing test or by the time limit, and *alive* otherwise; one on a line
+that no test executes is alive, too. Prints the survivors as differences. The tests of a mutant run
+in two turns: those of the file that is named after the changed one, then the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from _mutants import Mutant, mutants
+from coverage import CoverageData
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("passes", "onnxslim/analysis")
+MEMORY = 12 << 30
+"""Bytes of address space of a test run: a fault may ask for any amount."""
+MOST = 400
+"""Tests in one turn; of more, a seeded choice is run."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant.
+
+    Attributes:
+        mutant: The fault.
+        state: ``killed``, ``time`` (killed by the limit), ``alive`` or ``uncovered``.
+        tests: How many tests were run.
+        seconds: Wall time.
+    """
+
+    mutant: Mutant
+    state: str
+    tests: int
+    seconds: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether no test noticed."""
+        return self.state in ("alive", "uncovered")
+
+
+class Tree:
+    """A copy of the checkout that may be damaged.
+
+    Args:
+        folder: Where it lies.
+        limit: Seconds of one test run.
+    """
+
+    def __init__(self, folder: Path, limit: float) -> None:
+        self.folder, self.limit = folder, limit
+        names = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+        for name in filter(None, names.split("\0")):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).exists():
+                shutil.copy2(ROOT / name, target, follow_symlinks=False)
+        self._check()
+
+    def _check(self) -> None:
+        """The copy is what Python finds, in the tests too.
+
+        Raises:
+            SystemExit: It is not.
+        """
+        code = "import onnxslim, onnxslim.passes as p; print(onnxslim.__file__, p.__file__)"
+        found = subprocess.check_output(
+            [sys.executable, "-c", code], cwd=self.folder, env=self._environment(), text=True
+        )
+        if not all(Path(f).resolve().is_relative_to(self.folder) for f in found.split()):
+            raise SystemExit(f"not the copy is imported: {found}")
+        base = self.folder / "onnxslim/errors.py"
+        source = base.read_bytes()
+        base.write_bytes(source + b"\nraise RuntimeError\n")
+        state = self.run(["tests/pipeline/test_spec.py"])
+        base.write_bytes(source)
+        if state != "killed" or self.run(["tests/pipeline/test_spec.py"]) != "alive":
+            raise SystemExit("a broken copy passes its tests, or a whole one fails")
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+
+    def run(self, tests: Sequence[str]) -> str:
+        """Run tests until one fails; the state of the mutant."""
+        listed = self.folder / "selected.txt"
+        listed.write_text("\n".join(tests) + "\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        child = subprocess.Popen(
+            [*command, f"@{listed}"], cwd=self.folder, env=self._environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+        )  # fmt: skip
+        try:
+            said, _ = child.communicate(timeout=self.limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            return "time"
+        if child.returncode == 4:
+            raise SystemExit(said.decode(errors="replace")[-2000:])
+        return "killed" if child.returncode else "alive"
+
+
+class Coverage:
+    """Which tests execute a line.
+
+    Args:
+        file: Made with ``--cov-context=test`` in this checkout.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._data = CoverageData(str(file))
+        self._data.read()
+        self._files = {self._relative(f): f for f in self._data.measured_files()}
+
+    @staticmethod
+    def _relative(name: str) -> str:
+        path = name.removeprefix(str(ROOT) + "/")
+        return path.replace("onnxslim/passes/", "passes/")
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Names of the tests that execute the statement a mutant is in, sorted."""
+        name = self._files.get(mutant.path)
+        if name is None:
+            return []
+        lines = self._data.contexts_by_lineno(name)
+        for line in _statement_lines(mutant):
+            found = {c.split("|")[0] for c in lines.get(line, ()) if "|run" in c}
+            if found:
+                return sorted(found)
+        if any(lines.get(line) for line in _statement_lines(mutant)):  # when it is imported
+            return sorted({c.split("|")[0] for all_ in lines.values() for c in all_ if "|run" in c})
+        return []
+
+
+def _statement_lines(mutant: Mutant) -> list[int]:
+    """The lines of the innermost statement around a mutant, its own line first."""
+    best: tuple[int, int] | None = None
+    for node in ast.walk(ast.parse((ROOT / mutant.path).read_bytes())):
+        if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= (node.end_lineno or 0):
+            size = (node.end_lineno or 0) - node.lineno
+            if best is None or size <= best[1] - best[0]:
+                best = (node.lineno, node.end_lineno or node.lineno)
+    first, last = best or (mutant.line, mutant.line)
+    return [mutant.line, *(n for n in range(first, last + 1) if n != mutant.line)]
+
+
+def turns(mutant: Mutant, tests: Sequence[str], rng: random.Random) -> list[list[str]]:
+    """The tests of the file named after the changed one, then the others."""
+    stem = Path(mutant.path).stem.lstrip("_")
+    own = [t for t in tests if f"test_{stem}" in t.split("::")[0]]
+    others = [t for t in tests if t not in set(own)]
+    return [
+        sorted(rng.sample(part, MOST)) if len(part) > MOST else part for part in (own, others) if part
+    ]
+
+
+def judge(tree: Tree, coverage: Coverage, mutant: Mutant, rng: random.Random) -> Verdict:
+    """Put a fault into the copy, run its tests, take it out again."""
+    start = time.monotonic()
+    tests = coverage.tests(mutant)
+    path = tree.folder / mutant.path
+    source = path.read_bytes()
+    state, count = "uncovered", 0
+    try:
+        path.write_bytes(mutant.apply(source))
+        for part in turns(mutant, tests, rng):
+            state = tree.run(part)
+            count += len(part)
+            if state != "alive":
+                break
+    finally:
+        path.write_bytes(source)
+    return Verdict(mutant, state, count, round(time.monotonic() - start, 1))
+
+
+def difference(mutant: Mutant) -> str:
+    """A mutant as the lines that it changes."""
+    source = (ROOT / mutant.path).read_bytes()
+    old, new = (s.decode().splitlines() for s in (source, mutant.apply(source)))
+    lines = difflib.unified_diff(old, new, lineterm="", n=0)
+    return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def draw(count: int, seed: int, only: str) -> list[Mutant]:
+    """A seeded choice of all faults of the files whose path holds ``only``."""
+    every: list[Mutant] = []
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if only in name:
+                every += mutants(name, path.read_bytes())
+    return random.Random(seed).sample(every, min(count, len(every)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--coverage", type=Path, required=True, help="made with contexts")
+    parser.add_argument("--count", type=int, default=120, help="mutants")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="part of the path of the files")
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds of one test run")
+    parser.add_argument("--json", type=Path, help="write the verdicts there")
+    options = parser.parse_args()
+    coverage, rng = Coverage(options.coverage), random.Random(options.seed)
+    verdicts = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = Tree(Path(folder).resolve(), options.limit)
+        for mutant in draw(options.count, options.seed, options.only):
+            verdict = judge(tree, coverage, mutant, rng)
+            verdicts.append(verdict)
+            where = f"{mutant.path}:{mutant.line} {mutant.kind}"
+            print(f"{verdict.state:9} {verdict.tests:4} tests {verdict.seconds:6} s  {where}")
+            if verdict.alive:
+                print(difference(mutant), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1) + "\n")
+    states = Counter(v.state for v in verdicts)
+    alive = sum(v.alive for v in verdicts)
+    print(f"{len(verdicts)} mutants: {dict(states)}; {100 * alive / len(verdicts):.1f} % alive")
+
+
+if __name__ == "__main__":
+    main()
