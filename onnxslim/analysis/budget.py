@@ -69,7 +69,9 @@ def parse_amount(text: str, option: str) -> float:
     """
     match = _AMOUNT.fullmatch(text)
     if match is None:
-        raise UsageError(f"{option} is {text!r}: expected a part (0.7, 70%) or an amount (120M)")
+        other = {"--ratio": "", "--latency": " or milliseconds (8ms)"}
+        amount = other.get(option, " or an amount (120M)")
+        raise UsageError(f"{option} is {text!r}: expected a part (0.7, 70%){amount}")
     number, unit = float(match[1]), match[2]
     return number / 100 if unit == "%" else number * _UNITS.get(unit, 1)
 

@@ -91,6 +91,8 @@ def optimize(
         passes = (passes,)
     chosen = resolve(recipe, passes, skip)
     target = None if output is None else check_target(output, path_of(model), force=force)
+    if save_recipe is not None:
+        check_target(save_recipe)
     options = options or RunOptions()
     with ExitStack() as stack:
         if worker is None:

@@ -103,7 +103,12 @@ def one_budget(**given: Amount | None) -> Budget | Goal:
     if name == "latency":
         return _latency(amount)
     kind: Kind = name  # type: ignore[assignment]
-    return parse_budget(kind, amount) if isinstance(amount, str) else Budget(kind, float(amount))
+    budget = parse_budget(kind, amount) if isinstance(amount, str) else Budget(kind, float(amount))
+    if budget.amount == 0:
+        raise UsageError(
+            "--ratio is 0, which removes nothing: expected a part above 0, such as 0.4"
+        )
+    return budget
 
 
 def _max_drop(amount: Amount) -> Goal:

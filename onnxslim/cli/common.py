@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from onnxslim.errors import UsageError
+
 if TYPE_CHECKING:
     from onnxslim.api.options import RunOptions
 
@@ -151,8 +153,16 @@ def run_options(
     state: Sequence[str] | None = None,
     **images: Any,
 ) -> RunOptions:
-    """The options of one command line as the API takes them."""
+    """The options of one command line as the API takes them.
+
+    Raises:
+        UsageError: A library of operators that is not there.
+    """
     from onnxslim.api.options import RunOptions
+
+    for library in custom_ops or ():
+        if not Path(library).is_file():
+            raise UsageError(f"--custom-ops {library}: there is no such file; give a library")
 
     return RunOptions(
         provider=provider,

@@ -10,6 +10,7 @@ import typer
 
 from onnxslim.cli import common, reports
 from onnxslim.cli.console import count_text, note, print_json, print_table, progress, size_text
+from onnxslim.errors import UsageError
 
 
 def command(
@@ -20,6 +21,8 @@ def command(
     json: common.Json = False,
 ) -> int:
     """Optimize, prune, quantize, validate, bench and diff the model that ships with the package."""
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"-o {output} is a file: give the name of a folder")
     common.spare_threads()
     with tempfile.TemporaryDirectory(prefix="onnxslim-demo-") as temporary:
         folder = output or Path(temporary)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from onnxslim import _lazy_modules
-from onnxslim.errors import OnnxSlimError
+from onnxslim.errors import OnnxSlimError, UsageError
 
 COMMANDS = (
     "optimize",
@@ -107,17 +107,19 @@ def _dispatch(argv: list[str]) -> int:
     _as_ever()
     import typer
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
+    from typer._click.exceptions import UsageError as Misused
 
     from onnxslim.cli.app import app
 
     gc.enable()
     try:
-        code = app(args=argv, standalone_mode=False)
+        code = app(args=argv, prog_name="onnxslim", standalone_mode=False)
     except NoArgsIsHelpError as error:
         typer.echo(error.format_message(), err=True)
         return 2
     except ClickException as error:
-        _complain(f"{error.format_message()} (see `onnxslim --help`)")
+        command = error.ctx.command_path if isinstance(error, Misused) and error.ctx else ""
+        _complain(f"{error.format_message()} (see `{command or 'onnxslim'} --help`)")
         return 2
     except typer.Abort:
         _complain("interrupted")
@@ -136,11 +138,27 @@ def _as_ever() -> None:
 
 
 def _shortcut(argv: list[str]) -> list[str]:
-    """``onnxslim IN OUT ...`` as users of other simplifiers type it."""
-    if len(argv) >= 2 and argv[0] not in COMMANDS and not argv[0].startswith("-"):
-        if not argv[1].startswith("-"):
-            return ["optimize", argv[0], "-o", argv[1], "--force", *argv[2:]]
-    return argv
+    """``onnxslim IN OUT ...`` as users of other simplifiers type it.
+
+    Raises:
+        UsageError: The first word is neither a command nor a model with a place to go.
+    """
+    if not argv or argv[0] in COMMANDS or argv[0].startswith("-"):
+        return argv
+    first, *rest = argv
+    if not os.path.exists(first) and "." not in first:
+        raise UsageError(_unknown(first))
+    if not rest or rest[0].startswith("-"):
+        raise UsageError(f"{first} is no command: type `onnxslim optimize {first} -o OUT`")
+    return ["optimize", first, "-o", rest[0], "--force", *rest[1:]]
+
+
+def _unknown(word: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
+    return f"there is no command {word!r} and no such file: {hint}"
 
 
 def _verbose(argv: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnxslim.api.pruned import PruneResult
 
 _PART = "0.7, 70% or an amount such as 120M"
+_DRAWN = (".dot", ".gv", ".svg")
 
 
 @common.with_run_options(before=common.spare_threads)
@@ -125,6 +126,10 @@ def command(
         raise UsageError(
             "prune needs -o OUT to write to, or --dry-run or --sensitivity to only look"
         )
+    if latency_table is not None and latency is None:
+        raise UsageError("--latency-table is for a budget in time: give --latency R, too")
+    if graph is not None and graph.suffix.lower() not in _DRAWN:
+        raise UsageError(f"--graph {graph}: expected a name ending in {', '.join(_DRAWN)}")
     wishes = {
         "criterion": criterion, "scope": scope, "keep": tuple(keep or ()),
         "layers": tuple(layer or ()), "round_to": _round_to(round_to),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onnxslim.cli import common, reports
-from onnxslim.cli.console import note, print_json, print_table
+from onnxslim.cli.console import note, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from onnxslim.verify.report import ValidationReport
@@ -26,13 +26,17 @@ def command(
     rtol: Annotated[float | None, typer.Option("--rtol", min=0, help="Relative gate.")] = None,
     atol: Annotated[float | None, typer.Option("--atol", min=0, help="Absolute gate.")] = None,
     min_cosine: Annotated[
-        float | None, typer.Option("--min-cosine", help="Least cosine similarity of an output.")
+        float | None,
+        typer.Option("--min-cosine", min=-1, max=1, help="Least cosine similarity of an output."),
     ] = None,
     min_sqnr: Annotated[
         float | None, typer.Option("--min-sqnr", metavar="DB", help="Least output SQNR in dB.")
     ] = None,
     min_agreement: Annotated[
-        float | None, typer.Option("--min-agreement", metavar="P", help="Least top-1 agreement, %.")
+        float | None,
+        typer.Option(
+            "--min-agreement", metavar="P", min=0, max=100, help="Least top-1 agreement, %."
+        ),
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", metavar="P", help="Most points of score lost.")
@@ -100,6 +104,8 @@ def show(report: ValidationReport) -> None:
             f"(difference {low:+.2f} to {high:+.2f} at 95 %, n={score['n']}, "
             f"agreement {score['agreement']:.2f} %)"
         )
+    if report.failure:
+        typer.echo(plain(report.failure))
     typer.echo("equal within the gates" if report.ok else "NOT equal within the gates")
     for warning in document.get("warnings", []):
         note(f"warning: {warning}")

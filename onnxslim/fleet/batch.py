@@ -167,7 +167,10 @@ def find(models: Iterable[str | os.PathLike[str]]) -> list[Path]:
         else:
             files = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
         if not files:
-            raise UsageError(f"{text} is no model and no folder with .onnx files")
+            raise UsageError(
+                f"{text} is no model and no folder with .onnx files: "
+                "give files, folders or a pattern"
+            )
         found.update(dict.fromkeys(files))
     return list(found)
 
@@ -175,6 +178,8 @@ def find(models: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def _items(
     recipe: str, files: Sequence[Path], folder: Path, options: RunOptions, verify: bool
 ) -> list[WorkItem]:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder} is a file: give the name of a folder for the results")
     folder.mkdir(parents=True, exist_ok=True)
     items = []
     for file, name in zip(files, _names(files), strict=True):

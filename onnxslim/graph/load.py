@@ -29,11 +29,16 @@ LARGEST: Final = (1 << 31) - 1
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _OPEN |= getattr(os, "O_BINARY", 0)
 _HINTS = (
-    (b"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull'"),
-    (b"PK\x03\x04", "a zip archive, perhaps a PyTorch file; export it to ONNX"),
-    (b"\x80\x02", "a pickle; export it to ONNX"),
-    (b"\x80\x04", "a pickle; export it to ONNX"),
-    (b"<", "a text or HTML file"),
+    (0, b"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull'"),
+    (0, b"PK\x03\x04", "a zip archive, perhaps a PyTorch file; unpack it, or export it to ONNX"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it"),
+    (0, b"\x80\x02", "a pickle, perhaps of PyTorch; export the model to ONNX"),
+    (0, b"\x80\x04", "a pickle, perhaps of PyTorch; export the model to ONNX"),
+    (0, b"\x89HDF", "an HDF5 file, perhaps of Keras; convert it with tf2onnx"),
+    (0, b"<", "a text or HTML file"),
+    (4, b"TFL3", "a TensorFlow Lite model; convert it with tf2onnx"),
+    (4, b"ORTM", "a model in ONNX Runtime's own format; take the one it was made from"),
+    (8, b'{"', "weights without a graph (safetensors); export the model to ONNX"),
 )
 
 
@@ -111,12 +116,10 @@ def _check_start(file: BinaryIO, size: int, path: str) -> None:
         found = "an empty file"
     elif not head.strip(b"\0"):
         found = "no model in it (it starts with zero bytes)"
-    elif head[4:8] == b"ORTM":
-        found = "a model in ONNX Runtime's own format"
     elif size > LARGEST:
         found = f"a file of {size} bytes (protobuf ends at 2 GiB; store weights as external data)"
-    for start, meaning in _HINTS:
-        if found is None and head.startswith(start):
+    for place, mark, meaning in _HINTS:
+        if found is None and head.startswith(mark, place):
             found = meaning
     if found is not None:
         raise refuse(path, found, "an ONNX model")

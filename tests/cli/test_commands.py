@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import pytest
 
 from onnxslim.cli.main import invoke
 from onnxslim.demo import labelled_path, model_path
@@ -123,65 +121,6 @@ def test_in_place_needs_force_and_is_safe(tmp_path: Path) -> None:
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
     agraph (float[batch, 4] x) => (float[batch, 2] y)
     <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}> { y = MatMul(x, w) }"""
-
-
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (["optimize", "{missing}", "-o", "{out}"], "missing.onnx"),
-        (["optimize", "{text}", "-o", "{out}"], "notes.txt"),
-        (["optimize", "{folder}", "-o", "{out}"], "folder"),
-        (["optimize", "{model}"], "--output"),
-        (["optimize", "{model}", "-o", "{nofolder}/x.onnx"], "nofolder"),
-        (["optimize", "{model}", "-o", "{existing}"], "--force"),
-        (["optimize", "{model}", "-o", "{folder}", "--force"], "folder"),
-        (["optimize", "{model}", "-o", "/dev/full", "--force"], "/dev/full"),
-        (["optimize", "{model}", "-o", "{out}", "-p", "fold-batchnrm"], "fold-batchnorm"),
-        (["optimize", "{model}", "-o", "{out}", "-p", "fold-constants{limt=3}"], "limit"),
-        (["optimize", "{model}", "-o", "{out}", "-p", "fold-constants{limit=x}"], "expected int"),
-        (["optimize", "{model}", "-o", "{out}", "--recipe", "fastest"], "default"),
-        (["optimize", "{model}", "-o", "{out}", "--recipe", "{missing}.toml"], "cannot read"),
-        (["optimize", "{model}", "-o", "{out}", "--input-shape", "z=1,4"], "x"),
-        (["optimize", "{model}", "-o", "{out}", "--input-shape", "x=1,5"], "x"),
-        (["optimize", "{model}", "-o", "{out}", "--dim", "seq=3"], "batch"),
-        (["optimize", "{model}", "-o", "{out}", "--provider", "cuda"], "onnxslim-toolkit[gpu]"),
-        (["optimize", "{model}", "-o", "{out}", "--data", "{missing}.npz"], "missing"),
-        (["optimize", "{model}", "-o", "{out}", "--fix-shape", "x=a"], "NAME=1,3,224,224"),
-        (["optimize", "{model}", "-o", "{out}", "--opset", "999"], "newest"),
-        (["optimise", "{model}"], "optimise"),
-        (["validate", "{model}", "{missing}"], "missing.onnx"),
-        (["validate", "{model}", "{model}", "--labels", "y"], "--data"),
-        (["validate", "{model}", "{model}", "--data", "{samples}", "--labels", "z"], "z"),
-        (["validate", "{model}", "{model}", "--max-drop", "1"], "labels"),
-        (["validate", "{model}", "{model}", "--metric", "nope", "--data", "{samples}",
-          "--labels", "y"], "top1"),
-        (["passes", "nope"], "onnxslim passes"),
-    ],
-)  # fmt: skip
-def test_a_mistake_gets_one_line(args: list[str], said: str, tmp_path: Path) -> None:
-    files = {
-        "missing": tmp_path / "missing.onnx",
-        "text": tmp_path / "notes.txt",
-        "folder": tmp_path / "folder",
-        "out": tmp_path / "out.onnx",
-        "existing": tmp_path / "existing.onnx",
-        "nofolder": tmp_path / "nofolder",
-        "samples": tmp_path / "samples.npz",
-        "model": save(tmp_path, TEXT),
-    }
-    files["text"].write_text("not a model")
-    files["folder"].mkdir()
-    files["existing"].write_bytes(b"old")
-    np.savez(files["samples"], x=np.ones((5, 4), np.float32), y=np.zeros(5, np.int64))
-    filled = list(args)
-    for name, path in files.items():
-        filled = [a.replace("{" + name + "}", str(path)) for a in filled]
-    done = run(*filled)
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert said in done.stderr and "Traceback" not in done.stderr
-    assert not files["out"].exists() and files["existing"].read_bytes() == b"old"
 
 
 def test_verbose_adds_the_traceback(tmp_path: Path) -> None:
