@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnxslim.fleet.batch import BatchResult, Entry
 
 
+@common.with_run_options()
 def command(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or .toml file.")],
     models: Annotated[
@@ -28,10 +29,7 @@ def command(
         str | None,
         typer.Option("--executor", metavar="E", help="processes:N or dask://HOST:PORT."),
     ] = None,
-    provider: common.Provider = "cpu",
-    data: common.Data = None,
-    samples: common.Samples = None,
-    seed: common.Seed = 0,
+    options: common.Options = None,
     force: common.Force = False,
     no_verify: common.NoVerify = False,
     json: common.Json = False,
@@ -45,7 +43,6 @@ def command(
     if jobs is not None and executor is not None:
         raise UsageError("--jobs N means --executor processes:N: give one of them")
     where = executor or (f"processes:{jobs}" if jobs else "processes")
-    options = common.run_options(provider=provider, data=data, samples=samples, seed=seed)
     result = batch(
         recipe, models, output, executor=where, options=options, verify=not no_verify,
         force=force, on_done=None if json or quiet else _report,

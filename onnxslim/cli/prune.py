@@ -111,6 +111,12 @@ def command(
         Path | None,
         typer.Option("--graph", metavar="FILE", help="Draw the groups: .dot, .gv or .svg."),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor", metavar="E", help="For --sensitivity: processes:N or dask://HOST:PORT."
+        ),
+    ] = None,
     report: common.Report = None,
     options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
@@ -140,7 +146,9 @@ def command(
     }  # fmt: skip
     if sensitivity:
         reports.check(report, model)
-        return _sensitivity(model, options, report, json=json, quiet=quiet)
+        return _sensitivity(model, options, report, executor, json=json, quiet=quiet)
+    if executor is not None:
+        raise UsageError("--executor spreads --sensitivity: give that, too")
     return execute(
         model, output, graph, report, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
         dry_run=dry_run, verify=not no_verify, force=force, options=options,
@@ -149,13 +157,21 @@ def command(
 
 
 def _sensitivity(
-    model: Path, options: RunOptions | None, report: Path | None, *, json: bool, quiet: bool
+    model: Path,
+    options: RunOptions | None,
+    report: Path | None,
+    executor: str | None,
+    *,
+    json: bool,
+    quiet: bool,
 ) -> int:
     from onnxslim.api.sensitivity import sensitivity
+    from onnxslim.fleet.executors import open_executor
 
     with ExitStack() as stack:
         update = stack.enter_context(progress(str(model), show=not (json or quiet)))
-        found = sensitivity(model, options=options, on_step=update)
+        pool = None if executor is None else stack.enter_context(open_executor(executor))
+        found = sensitivity(model, options=options, executor=pool, on_step=update)
     reports.write(report, found, model, quiet=quiet)
     if json:
         print_json(found.to_json())
