@@ -96,6 +96,59 @@ def test_a_folded_batch_normalization_has_its_name() -> None:
     assert [e["op"] for e in back.nodes["added"]] == ["BatchNormalization"]
 
 
+def test_channels_pruned_are_told_whatever_else_happened() -> None:
+    body = "h = Conv(x, w)  i = BatchNormalization(h, s, b, m, v)  y = Conv(i, u)"
+    before = model(body, w=W, u=draw(4, 4, 1, 1, seed=2), **BN)
+    new = {"w": draw(3, 4, 1, 1, seed=3), "b": draw(3), "u": draw(4, 3, 1, 1, seed=4)}
+    delta = compare(before, model("h = Conv(x, w, b)  y = Conv(h, u)", **new))
+    assert titles(delta) == ["BatchNormalization folded into Conv, channels pruned",
+                             "channels pruned"]  # fmt: skip
+    assert "4 -> 3 filters" in delta.text() and "4 -> 3 input channels" in delta.text()
+    body = "y = Gemm<transB = 1>(x, w, b)"
+    one, two = ((model(body, w=draw(10, n, seed=n), b=draw(10, seed=n))) for n in (64, 48))
+    assert titles(compare(one, two)) == ["channels pruned"]
+
+
+def test_a_quantized_layer_is_one_hunk() -> None:
+    body = "h = Conv(x, w)  i = BatchNormalization(h, s, b, m, v)  y = Relu(i)"
+    quantized = (
+        "k = Constant<value_float = 0.1>()  f = DequantizeLinear(w, k)  g = DequantizeLinear(b, k)"
+        " h = Conv(x, f, g)  y = Relu(h)"
+    )
+    small = {"w": np.ones((3, 4, 1, 1), np.int8), "b": np.arange(3, dtype=np.int32)}
+    for weights, title, line in (
+        ({"w": np.ones(W.shape, np.int8), "b": np.arange(4, dtype=np.int32)}, "",
+         "weight float32[4x4x1x1] -> int8; bias added: int32[4]"),
+        (small, ", channels pruned", "-> int8[3x4x1x1] (4 -> 3 filters); bias added: int32[3]"),
+    ):  # fmt: skip
+        delta = compare(model(body, w=W, **BN), model(quantized, **weights))
+        folded = "weights quantized to int8, BatchNormalization folded"
+        assert titles(delta) == [folded + title], delta.text()
+        assert line in delta.text()
+        assert len(delta.nodes["added"]) == 2 and len(delta.hunks[0].inputs) == 2
+
+
+def test_sizes_computed_ahead_take_no_part_in_what_happens_to_data() -> None:
+    before = model(
+        "a = Add(x, p)  c = Add(a, q)  t = Shape(c)  d = Gather(t, i)  e = Unsqueeze(d, j)"
+        " f = Concat<axis = 0>(e, r)  y = Reshape(c, f)",
+        p=draw(4, 8, 8), q=draw(4, 8, 8, seed=1), i=np.array(0), j=np.array([0]),
+        r=np.array([4, 8, 8]),
+    )  # fmt: skip
+    after = model("c = Add(x, p)  y = Reshape(c, f)", p=draw(4, 8, 8, seed=2),
+                  f=np.array([1, 4, 8, 8]))  # fmt: skip
+    assert titles(compare(before, after)) == [
+        "Add folded into Add", "shapes computed ahead: Shape, Gather, Unsqueeze, Concat",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("quiet", ["Identity(x)", "Cast<to = 1>(x)"])
+def test_what_does_nothing_explains_nothing(quiet: str) -> None:
+    delta = compare(model(f"h = {quiet}  y = Elu(h)"), model("y = Elu<alpha = 0.5>(x)"))
+    removed = "Cast removed" if "Cast" in quiet else "Identity removed"
+    assert titles(delta) == sorted([removed, "Elu: attributes changed"])
+
+
 def test_two_layers_folded_are_two_hunks() -> None:
     one = "h = Conv(x, w)  i = BatchNormalization(h, s, b, m, v)"
     two = "j = Conv(i, w)  y = BatchNormalization(j, s, b, m, v)"
@@ -130,7 +183,7 @@ def test_two_layers_folded_are_two_hunks() -> None:
          "quantization inserted: QuantizeLinear, DequantizeLinear"),
         ("y = Conv(x, w)",
          "k = Constant<value_float = 0.1>()  h = DequantizeLinear(q, k)  y = Conv(x, h)",
-         "constants quantized, read through DequantizeLinear"),
+         "weights quantized to int8"),
         ("y = Relu(x)", "h = Cast<to = 10>(x)  i = Cast<to = 1>(h)  y = Relu(i)", "Cast inserted"),
     ],
     ids=lambda value: value[:30],

@@ -9,17 +9,17 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.graph.signature import Port, signature
+from onnxslim.graph.signature import signature
 from onnxslim.report.diff import markdown, text
-from onnxslim.report.diff.flow import Builder, Flow, Vertex, constant_of, type_name
+from onnxslim.report.diff.entries import constant_entry, input_entry, node_entry, port_entry
+from onnxslim.report.diff.flow import Builder, Flow, Vertex, constant_of
 from onnxslim.report.diff.hashing import digest
 from onnxslim.report.diff.hunks import regions
-from onnxslim.report.diff.labels import Labels, input_name
+from onnxslim.report.diff.labels import Labels
 from onnxslim.report.diff.naming import name
 from onnxslim.report.diff.pairs import pair_ports
 from onnxslim.report.diff.picture import all_flows, picture
-from onnxslim.report.diff.script import Boundary, ConstantChange, Script, Writer, shown_source
-from onnxslim.report.diff.weights import compare, describe
+from onnxslim.report.diff.script import ConstantChange, Script, Writer
 
 IGNORABLE = ("names", "order", "shapes", "opset", "metadata", "storage", "doc")
 WEIGHTS = ("exact", "close", "shape", "ignore")
@@ -222,8 +222,8 @@ class _Maker:
             for c in script.changed
         ]
         nodes = {
-            "added": [_node_entry(v) for v in script.added],
-            "removed": [_node_entry(v) for v in script.removed],
+            "added": [node_entry(v) for v in script.added],
+            "removed": [node_entry(v) for v in script.removed],
             "changed": changed,
         }
         initializers: dict[str, list[Entry]] = {"added": [], "removed": [], "changed": []}
@@ -231,7 +231,7 @@ class _Maker:
         for change in script.constants:
             key = "added" if change.a is None else "removed" if change.b is None else "changed"
             places[change] = f"{key}:{len(initializers[key])}"
-            initializers[key].append(_constant_entry(change))
+            initializers[key].append(constant_entry(change))
         inputs, outputs = (self._ports(which) for which in ("inputs", "outputs"))
         for path, port, was, now in script.ends:
             entry = {"name": path + port, "was": {"source": was}, "is": {"source": now}}
@@ -277,7 +277,7 @@ class _Maker:
                 tuple(added[v] for v in region.added),
                 tuple(changed[c] for c in region.changed),
                 tuple(places[c] for c in region.constants),
-                tuple(_input_entry(item) for item in region.inputs),
+                tuple(input_entry(item) for item in region.inputs),
             )
 
     def _ports(self, which: str) -> dict[str, list[Entry]]:
@@ -286,12 +286,12 @@ class _Maker:
         pairs = pair_ports([p.name for p in first], [p.name for p in second])
         taken = set(pairs.values())
         found: dict[str, list[Entry]] = {
-            "added": [_port(p) for i, p in enumerate(second) if i not in taken],
-            "removed": [_port(p) for i, p in enumerate(first) if i not in pairs],
+            "added": [port_entry(p) for i, p in enumerate(second) if i not in taken],
+            "removed": [port_entry(p) for i, p in enumerate(first) if i not in pairs],
             "changed": [],
         }
         for i, j in sorted(pairs.items()):
-            was, now = _port(first[i]), _port(second[j])
+            was, now = port_entry(first[i]), port_entry(second[j])
             for key, option in (("name", "names"), ("shape", "shapes")):
                 if option in self._ignore:
                     was[key] = now[key]
@@ -351,44 +351,3 @@ def _size(flow: Flow) -> int:
 
 def _size_of(vertex: Vertex) -> int:
     return 1 + sum(_size(body) for body in vertex.bodies.values())
-
-
-def _node_entry(vertex: Vertex) -> Entry:
-    attributes = {key: str(value)[:80] for key, value in vertex.attributes.items()}
-    constants = [c for c in map(constant_of, vertex.inputs) if c is not None]
-    return {
-        "name": vertex.path,
-        "op": vertex.op,
-        "inputs": [shown_source(s) for s in vertex.inputs],
-        "outputs": list(vertex.outputs),
-        "attributes": attributes,
-        "parameters": sum(c.size for c in constants if c.is_weight),
-    }
-
-
-def _constant_entry(change: ConstantChange) -> Entry:
-    a, b = change.a, change.b
-    found: Entry = {"name": (b or a).name}  # type: ignore[union-attr]
-    if a is not None:
-        found["was"] = describe(a)
-    if b is not None:
-        found["is"] = describe(b)
-    if a is not None and b is not None:
-        found.update(compare(a, b))
-    found["uses"] = [_use(y, i) for _, y, i in change.uses]
-    return found
-
-
-def _use(vertex: Vertex, slot: int) -> Entry:
-    role = input_name(vertex.op, vertex.version, slot)
-    return {"node": vertex.path, "op": vertex.op, "input": slot, "role": role}
-
-
-def _input_entry(item: Boundary) -> Entry:
-    return {**_use(item.b, item.slot), "was": shown_source(item.was), "is": shown_source(item.now)}
-
-
-def _port(port: Port) -> Entry:
-    dtype = None if port.dtype is None else type_name(port.dtype)
-    shape = port.shape
-    return {"name": port.name, "dtype": dtype, "shape": None if shape is None else list(shape)}

@@ -14,6 +14,12 @@ AFFINE = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub"})
 LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators whose weights can take it."""
 
+_QUIET = frozenset({"Identity", "Dropout", "Shape", "Size", "Cast", "CastLike"})
+"""Operators that explain no change of the nodes around them: they compute nothing with data."""
+
+_ASIDE = frozenset({"Shape", "Size"})
+"""Operators that begin a computation of their own: of sizes, not of data."""
+
 _MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 _STEPS = 4
 
@@ -76,7 +82,7 @@ def regions(script: Script) -> list[Region]:
     folded = dict(_folded(script, removed, added))
     for nodes, group in ((script.removed, removed), (script.added, added)):
         for vertex in nodes:
-            for source in (*vertex.inputs, *vertex.captured):
+            for source in (*vertex.inputs, *vertex.captured) if vertex.op not in _ASIDE else ():
                 maker = _maker(source, group)
                 if maker is not None and maker not in folded:
                     sets.join(maker, vertex)
@@ -86,7 +92,11 @@ def regions(script: Script) -> list[Region]:
             sets.join(x, y)
     for vertex, x in folded.items():
         sets.join(vertex, x)
-    _absorb(script, sets, (removed, added), set(folded.values()))
+    done = set(folded.values())
+    for maker, x in _stored(script, added | removed):
+        sets.join(maker, x)
+        done.add(x)
+    _absorb(script, sets, (removed, added), done)
     return _collect(script, sets, removed, added)
 
 
@@ -123,6 +133,22 @@ def _folded(
                     yield vertex, x
 
 
+def _stored(script: Script, free: set[Vertex]) -> Iterator[tuple[Vertex, Vertex]]:
+    """Nodes without a pair that only decode a constant, with the pair that reads them."""
+    for item in script.boundaries:
+        for source in (item.was, item.now):
+            maker = _maker(source, free)
+            if maker is not None and is_decoder(maker):
+                yield maker, item.a
+
+
+def is_decoder(vertex: Vertex) -> bool:
+    """Whether a node makes numbers of a constant in another form: ``DequantizeLinear``."""
+    if vertex.op.split(":")[-1] != "DequantizeLinear":
+        return False
+    return all(source is None or constant_of(source) is not None for source in vertex.inputs)
+
+
 def _absorb(
     script: Script,
     sets: _Sets,
@@ -140,6 +166,7 @@ def _absorb(
     claimed = {sets.root(x) for x in done}
     for x, y in touched.items():
         follows = [v for side in (x, y) for v in readers.get(side, ())] or far.get(x, [])
+        follows.sort(key=lambda v: v.op not in AFFINE)
         if follows:
             sets.join(x, follows[0])
             claimed.add(sets.root(x))
@@ -157,11 +184,11 @@ def _neighbours(
     for item in script.boundaries:
         for source, nodes in zip((item.was, item.now), groups, strict=True):
             maker = _maker(source, nodes)
-            if maker is not None:
+            if maker is not None and maker.op not in _QUIET:
                 before.setdefault(item.a, maker)
     readers: dict[Vertex, list[Vertex]] = {}
     for vertex in (*script.removed, *script.added):
-        for source in vertex.inputs:
+        for source in vertex.inputs if vertex.op not in _QUIET else ():
             if isinstance(source, Output):
                 readers.setdefault(source.node, []).append(vertex)
     return before, readers
@@ -226,5 +253,5 @@ def _mark(
 
 
 def _first(region: Region) -> tuple[str, int]:
-    nodes = [*region.removed, *region.touched] or region.added
+    nodes = region.touched or region.removed or region.added
     return min((v.flow.path, v.index) for v in nodes)

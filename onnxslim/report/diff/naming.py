@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from onnxslim.report.diff.flow import Vertex, constant_of
-from onnxslim.report.diff.hunks import AFFINE, LINEAR, Region
+from onnxslim.report.diff.flow import Const, Output, Source, Vertex, constant_of
+from onnxslim.report.diff.hunks import AFFINE, LINEAR, Region, is_decoder
 from onnxslim.report.diff.labels import input_name
 
 _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _NO_EFFECT = frozenset({"Identity", "Dropout"})
+_SHAPES = frozenset(
+    {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather",
+     "Identity", "Mod", "Mul", "Pow", "Range", "Reshape", "Shape", "Size", "Slice", "Sqrt",
+     "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"}
+)  # fmt: skip
+"""Operators that sizes are computed with."""
 
 _MANY = 9
 
@@ -23,8 +29,37 @@ def name(region: Region) -> Name:
     for rule in _RULES:
         found = rule(region)
         if found is not None:
-            return found
+            kind, title = found
+            return kind, ", ".join([title, *(more for more in _also(region) if more not in title)])
     raise AssertionError("the last rule names everything")
+
+
+def _also(region: Region) -> Iterator[str]:
+    """What happened to the weights besides."""
+    pairs = [(c.a, c.b) for c in region.constants if c.a and c.b and c.a.is_weight]
+    pairs += [(p, q) for i in region.inputs if (p := _stored(i.was)) and (q := _stored(i.now))]
+    sizes = {p.size > q.size for p, q in pairs if _is_resized(p, q)}
+    if sizes:
+        words = "channels changed" if len(sizes) > 1 else f"channels {_SIZED[sizes.pop()]}"
+        yield words
+    types = sorted({(p.dtype, q.dtype) for p, q in pairs if p.dtype != q.dtype})
+    if types and not region.inputs:
+        yield "constants " + ", ".join(f"{p} -> {q}" for p, q in types)
+
+
+_SIZED = {True: "pruned", False: "widened"}
+
+
+def _stored(source: Source) -> Const | None:
+    """What a decoder reads, or a constant."""
+    if isinstance(source, Output) and is_decoder(source.node):
+        return constant_of(source.node.inputs[0])
+    return source if isinstance(source, Const) and source.is_weight else None
+
+
+def _is_resized(p: Const, q: Const) -> bool:
+    """Whether a constant has other sizes along the same axes."""
+    return len(p.shape) == len(q.shape) and p.size != q.size
 
 
 def operators(nodes: Iterable[Vertex], most: int = 6) -> str:
@@ -43,9 +78,9 @@ def _ops(nodes: Sequence[Vertex]) -> set[str]:
 
 def _quantized(region: Region) -> Name | None:
     new, old = _ops(region.added), _ops(region.removed)
+    if (decoded := _decoded(region)) is not None:
+        return decoded
     if new and new <= _QDQ and not old:
-        if region.from_constant and new == {"DequantizeLinear"}:
-            return "quantize", "constants quantized, read through DequantizeLinear"
         return "quantize", "quantization inserted: " + ", ".join(sorted(new, reverse=True))
     if old and old <= _QDQ and not new:
         return "dequantize", "quantization removed: " + ", ".join(sorted(old, reverse=True))
@@ -58,12 +93,27 @@ def _quantized(region: Region) -> Name | None:
     return None
 
 
+def _decoded(region: Region) -> Name | None:
+    """Weights of a layer in another form, with what they took in on the way."""
+    for kind, made, rest, words in (
+        ("quantize", region.added, region.removed, "weights quantized"),
+        ("dequantize", region.removed, region.added, "weights no longer quantized"),
+    ):
+        if not made or not all(map(is_decoder, made)) or not _ops(rest) <= AFFINE | _NO_EFFECT:
+            continue
+        largest = max((c for v in made if (c := constant_of(v.inputs[0]))), key=lambda c: c.size)
+        told = f"{words} to {largest.dtype}" if kind == "quantize" else words
+        affine = [v for v in rest if v.op in AFFINE]
+        return kind, f"{told}, {operators(affine)} folded" if affine else told
+    return None
+
+
 def _folded(region: Region) -> Name | None:
     old = _ops(region.removed)
     if not old or region.added or not old <= AFFINE | _NO_EFFECT or not old & AFFINE:
         return None
     touched = region.touched or [i.a for i in region.inputs if i.a not in region.removed]
-    into = [v for v in dict.fromkeys(touched) if v.op in LINEAR]
+    into = [v for v in dict.fromkeys(touched) if v.op in LINEAR | AFFINE]
     if not into or len(touched) > len(into):
         return None
     what = operators([v for v in region.removed if v.op in AFFINE])
@@ -89,6 +139,9 @@ def _ahead(region: Region) -> Name | None:
         return "constant", f"{operators(region.removed)} stored as constant"
     if not region.to_constant:
         return None
+    ops = _ops(region.removed)
+    if "Shape" in ops and len(ops) > 2 and ops <= _SHAPES:
+        return "constant", f"shapes computed ahead: {operators(region.removed)}"
     return "constant", f"{operators(region.removed)} computed ahead into a constant"
 
 
@@ -137,18 +190,10 @@ def _rewritten(region: Region) -> Name | None:
 
 
 def _resized(region: Region) -> Name | None:
-    if region.changed or not region.constants:
+    if region.changed or any(c.a is None or c.b is None for c in region.constants):
         return None
-    for change in region.constants:
-        if change.a is None or change.b is None or not change.a.is_weight:
-            return None
-        if len(change.a.shape) != len(change.b.shape) or change.a.size == change.b.size:
-            return None
-    if all(c.a.shape == c.b.shape for c in region.constants if c.a and c.b):
-        return None
-    shrunk = [c.b.size <= c.a.size for c in region.constants if c.a and c.b]
-    what = "pruned" if all(shrunk) else "widened" if not any(shrunk) else "changed"
-    return "resize", f"channels {what}"
+    found = next(_also(region), "")
+    return ("resize", found) if found.startswith("channels") else None
 
 
 def _in_place(region: Region) -> Name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxslim.report.diff.delta import Delta, Hunk
 
-_NAMES, _OPERATORS = 6, 8
+_NAMES, _OPERATORS, _VALUES = 6, 8, 4
 _AXES = {
     "Conv": ("filters", "input channels"),
     "ConvTranspose": ("input channels", "filters"),
@@ -109,7 +110,7 @@ def _hunk(delta: Delta, hunk: Hunk) -> Iterator[str]:
         by_node.setdefault(node, []).append(f"{uses[0]['role']} {_constant(key, entry)}")
     for item in hunk.inputs:
         node = f"{item['node']} ({item['op']})"
-        by_node.setdefault(node, []).append(f"{item['role']} {item['was']} -> {item['is']}")
+        by_node.setdefault(node, []).append(f"{item['role']} {_computed(item)}")
     for node, told in by_node.items():
         yield f"~ {node}: {'; '.join(told)}"
     for sign, entries, places in (
@@ -118,6 +119,20 @@ def _hunk(delta: Delta, hunk: Hunk) -> Iterator[str]:
     ):
         if places:
             yield f"{sign} {_names([entries[i]['name'] for i in places])}"
+
+
+def _computed(item: Entry) -> str:
+    """An input that was a constant and is computed now, or the other way round."""
+    was, now = item.get("tensors", (None, None))
+    if was is None and now is None:
+        return f"{item['was']} -> {item['is']}"
+    if was is None or now is None:
+        return f"added: {_tensor(now)}" if was is None else f"removed: {_tensor(was)}"
+    if was["shape"] == now["shape"]:
+        return f"{_tensor(was)} -> {now['dtype']}"
+    parts = _axes(was["shape"], now["shape"], item)
+    told = f" ({', '.join(parts)})" if parts else ""
+    return f"{_tensor(was)} -> {_tensor(now)}{told}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -170,12 +185,7 @@ def _difference(entry: Entry) -> str:
 def _resized(entry: Entry) -> str:
     was, now = entry["was"], entry["is"]
     shapes = f"{_dims(was['shape'])} -> {_dims(now['shape'])}"
-    axes = _AXES.get(entry["uses"][0]["op"], ())
-    parts = []
-    if len(was["shape"]) == len(now["shape"]) and entry["uses"][0]["input"] == 1:
-        for axis, (p, q) in enumerate(zip(was["shape"], now["shape"], strict=True)):
-            if p != q and axis < len(axes):
-                parts.append(f"{p} -> {q} {axes[axis]}")
+    parts = _axes(was["shape"], now["shape"], entry["uses"][0])
     if was["dtype"] != now["dtype"]:
         parts.append(f"{was['dtype']} -> {now['dtype']}")
     for key, words in (
@@ -189,8 +199,17 @@ def _resized(entry: Entry) -> str:
     return f"{shapes} ({', '.join(parts)})" if parts else shapes
 
 
+def _axes(was: Sequence[int], now: Sequence[int], use: Entry) -> list[str]:
+    """``64 -> 48 filters``: other sizes of a weight, by what its axes mean."""
+    axes = _AXES.get(use["op"], ())
+    if len(was) != len(now) or use["input"] != 1:
+        return []
+    named = zip(was, now, axes, strict=False)
+    return [f"{p} -> {q} {axis}" for p, q, axis in named if p != q]
+
+
 def _tensor(entry: Entry) -> str:
-    if "value" in entry:
+    if "value" in entry and math.prod(entry["shape"]) <= _VALUES:
         return _show(entry["value"])
     fill = f" of {_show(entry['fill'])}" if "fill" in entry else ""
     return f"{entry['dtype']}[{_dims(entry['shape'])}]{fill}"
