@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.lab import Attempt, Lab
+from onnxslim.api.stages import entries_of
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager
@@ -47,7 +48,7 @@ def equalized(
         return lab, best, []
     lab.on_step("equalizing channels")
     infer_shapes(copy, worker=lab.worker)
-    other = replace(lab, model=copy, cached=False)
+    other = replace(lab, model=copy)
     if lab.judged.sqnr(lab.judged.stats(other.session)) < SAME:
         logger.warning("equalized channels change the float model: left out")
         return lab, best, []
@@ -58,11 +59,4 @@ def equalized(
     logger.info("equalized channels: %.2f dB, %.2f before", found.sqnr, best.sqnr)
     if found.sqnr <= best.sqnr:
         return lab, best, []
-    return (
-        other,
-        found,
-        [
-            PassEntry(r.name, r.options, r.rewrites, round(r.seconds, 4), r.skipped)
-            for r in manager.records
-        ],
-    )
+    return other, found, entries_of(manager.records)

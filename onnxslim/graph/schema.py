@@ -82,9 +82,3 @@ def _defaults(schema: onnx.defs.OpSchema) -> tuple[tuple[str, Any], ...]:
             value = attribute_value.value
             found.append((name, tuple(value) if isinstance(value, (list, tuple)) else value))
     return tuple(found)
-
-
-def default_attributes(node: ir.Node, version: int) -> dict[str, Any]:
-    """Default attribute values of a node's operator at opset ``version`` (empty if unknown)."""
-    schema = get_schema(node.domain, node.op_type, version)
-    return {} if schema is None else dict(schema.defaults)

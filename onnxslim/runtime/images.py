@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 )
-RESIZES = ("stretch", "crop", "letterbox", "keep-height")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY = 114
 

@@ -73,10 +73,6 @@ class GraphFacts:
         fed = [v for v in graph.inputs if v.name not in graph.initializers]
         return cls(nodes, _names(fed), _names(graph.outputs))
 
-    def computes(self, name: str) -> bool:
-        """Whether a node of the main graph computes this value."""
-        return name in self._producer
-
     def names(self) -> tuple[str, ...]:
         """Every computed value, in topological order."""
         return tuple(self.order)
