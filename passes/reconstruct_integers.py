@@ -18,6 +18,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,7 +37,9 @@ from onnxslim.pipeline.staged import Stages, read_feeds
 
 Array = npt.NDArray[Any]
 
-_FEWEST, _OPEN, _ELEMENTS = 16, 32, 48_000_000
+_FEWEST, _OPEN, _ELEMENTS = 16, 32, 16_000_000
+_MEMORY = 4 << 20
+"""Bytes of activations kept: the rest is on disk, so that memory does not grow with samples."""
 _PLENTY = 8
 """With as many rows per input, the rows held back need not be fitted, too."""
 _STRENGTHS = (1e-3, 1e-2, 1e-1, math.inf)
@@ -82,14 +85,14 @@ class ReconstructIntegers(Pass):
             )
         if ctx.calibration is None:
             raise CalibrationError(f"{self.name} needs sample inputs, but there are none")
-        feeds = list(self._feeds(ctx.calibration, _fitting(reference)))
+        feeds = partial(self._feeds, ctx.calibration, _fitting(reference))
         names = _names(reference)
         known = [(one, target) for one in layers if (target := _target(one, names)) is not None]
         inputs, points = [str(one.layer.x.name) for one, _ in known], [t for _, t in known]
         done = 0
         with (
-            Stages(model, ctx.worker, feeds, inputs) as own,
-            Stages(reference, ctx.worker, feeds, points) as dense,
+            Stages(model, ctx.worker, feeds(), inputs, _MEMORY) as own,
+            Stages(reference, ctx.worker, feeds(), points, _MEMORY) as dense,
         ):
             for one, target in known:
                 own.fetch([str(one.layer.x.name)])

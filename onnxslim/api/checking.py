@@ -187,7 +187,7 @@ def points_lost(lab: Lab, tried: Attempt, data: Iterable[Batch], metric: str) ->
     """Points that a try loses: of the metric with labels, of agreement without."""
     scorer, agreement = Scorer(get_metric(metric), lab.options.seed), Agreement()
     with (
-        lab.apply(tried.item, tried.plan, tried.more)[1] as staged,
+        lab.file(tried) as staged,
         lab.open(staged.model_path) as session,
     ):
         for batch in data:

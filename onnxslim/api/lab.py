@@ -25,11 +25,16 @@ from onnxslim.analysis.quantization.observe import (
 )
 from onnxslim.analysis.quantization.plan import Layer, Plan
 from onnxslim.api.options import RunOptions
+from onnxslim.api.stages import entries_of
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.save import Staged, stage
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager
+from onnxslim.pipeline.recipes import Recipe
+from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import parse_pass
+from onnxslim.report.entries import PassEntry
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.session import Session, nbytes
 from onnxslim.runtime.specs import Feed
@@ -96,6 +101,7 @@ class Attempt:
         sqnr: Of the outputs, in dB.
         stats: Per output.
         more: Passes that are run behind it, with the float model as their reference.
+        done: The quantized model and what was done, where that took long: not to be done again.
     """
 
     item: Any
@@ -103,6 +109,35 @@ class Attempt:
     sqnr: float
     stats: dict[str, Stats]
     more: tuple[Pass, ...] = ()
+    done: Done | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A quantized model.
+
+    Attributes:
+        model: The model.
+        entries: What each pass did.
+        warnings: Of the passes.
+    """
+
+    model: ir.Model
+    entries: list[PassEntry]
+    warnings: list[str]
+
+
+def run_passes(
+    model: ir.Model,
+    ctx: PassContext,
+    items: Sequence[Pass],
+    on_pass: Callable[[str], None] | None = None,
+) -> Done:
+    """Run passes on a model as a recipe: structure is verified, what they did is recorded."""
+    recipe = Recipe("quantize", (*items, get_pass("eliminate-dead")()))
+    manager = Manager(recipe, on_pass=on_pass)
+    manager.run(model, ctx)
+    return Done(model, entries_of(manager.records), list(ctx.warnings))
 
 
 @dataclass
@@ -117,7 +152,6 @@ class Lab:
         stack: Closes what is opened here.
         on_step: Called with what is being done.
         cache: Keep what was observed for the next run.
-        cached: It was there already.
     """
 
     model: ir.Model
@@ -127,7 +161,6 @@ class Lab:
     stack: ExitStack
     on_step: Callable[[str], None]
     cache: bool = False
-    cached: bool = False
     digest: str = ""
     tries: int = 0
     path: Path = field(init=False)
@@ -161,7 +194,7 @@ class Lab:
             self.on_step("hashing the data")
             self.digest = self.digest or self.samples.source.digest()
             path = cache_path(self.path, self.digest, names)
-            self.cached = self.observations.load(path)
+            self.observations.load(path)
         missing = self.observations.missing(names)
         wanted = strides(self.model, missing, self.observations.sizes, self.samples.count)
         if wanted:
@@ -190,22 +223,34 @@ class Lab:
         """Quantize a copy and run it on the held-back samples."""
         self.tries += 1
         plan = plan or self.plan(item)
-        with self.apply(item, plan, more)[1] as staged, self.open(staged.model_path) as session:
+        done = self.quantized((item, *more), plan) if more else None
+        staged = self.apply(item, plan) if done is None else stage(done.model)
+        with staged, self.open(staged.model_path) as session:
             stats = self.judged.stats(session)
-        return Attempt(item, plan, self.judged.sqnr(stats), stats, more)
+        return Attempt(item, plan, self.judged.sqnr(stats), stats, more, done)
 
-    def apply(self, item: Any, plan: Plan, more: tuple[Pass, ...] = ()) -> tuple[ir.Model, Staged]:
-        """A copy with the passes run on it, in memory and as a file."""
+    def apply(self, item: Any, plan: Plan) -> Staged:
+        """A copy with the pass run on it, as a file."""
         copy = duplicate(self.model)
-        ctx = PassContext(
-            copy,
-            worker=self.worker,
-            calibration=replace(self.observations, plan=plan),
-            reference=self.model,
-        )
-        for one in (item, *more):
-            one.run(copy, ctx)
-        return copy, stage(copy)
+        item.run(copy, self._context(copy, plan))
+        return stage(copy)
+
+    def file(self, tried: Attempt) -> Staged:
+        """The quantized model of an attempt, as a file."""
+        if tried.done is not None:
+            return stage(tried.done.model)
+        return self.apply(tried.item, tried.plan)
+
+    def quantized(
+        self, items: Sequence[Pass], plan: Plan, on_pass: Callable[[str], None] | None = None
+    ) -> Done:
+        """A copy with passes run on it as a recipe."""
+        copy = duplicate(self.model)
+        return run_passes(copy, self._context(copy, plan), items, on_pass)
+
+    def _context(self, copy: ir.Model, plan: Plan) -> PassContext:
+        calibration = replace(self.observations, plan=plan)
+        return PassContext(copy, worker=self.worker, calibration=calibration, reference=self.model)
 
     def improved(self, base: Attempt) -> Attempt:
         """With integers chosen layer by layer, where that comes closer on held-back samples."""
@@ -249,7 +294,7 @@ class Lab:
             return 1.0
         self.on_step("timing a plan")
         feed = next(self.samples.source.rebatched(1).feeds())
-        with self.apply(item, plan)[1] as staged, self.open(staged.model_path) as session:
+        with self.apply(item, plan) as staged, self.open(staged.model_path) as session:
             floating, integer = speedup(self.session, session, feed)
         logger.info("caution %s: %.2fx", item.caution, floating / integer)
         return floating / integer

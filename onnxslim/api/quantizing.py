@@ -15,8 +15,8 @@ from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.checking import Check, Gates, Judgement
 from onnxslim.api.equalizing import equalized
-from onnxslim.api.lab import AUTO, Attempt, Lab, Samples, split
-from onnxslim.api.optimizing import optimize
+from onnxslim.api.lab import AUTO, Attempt, Done, Lab, Samples, run_passes, split
+from onnxslim.api.optimizing import FEEDS, optimize
 from onnxslim.api.options import RunOptions
 from onnxslim.api.plausible import contradiction
 from onnxslim.api.quantized import QuantizeOptions, QuantizeResult, layer_entries
@@ -26,10 +26,7 @@ from onnxslim.errors import CalibrationError, TargetError, UsageError, Verificat
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import Staged, check_target, stage
-from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
-from onnxslim.pipeline.manager import Manager
-from onnxslim.pipeline.recipes import Recipe
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.targets import get_target
 from onnxslim.report.entries import PassEntry
@@ -140,7 +137,7 @@ class _Job:
         self.source, self.external = model, allow_external_dir
         first = optimize(
             model,
-            options=self.options,
+            options=replace(self.options, samples=FEEDS),  # all are for calibration
             verify=self.verify,
             allow_external_dir=allow_external_dir,
             on_step=self.on_step,
@@ -209,10 +206,8 @@ class _Job:
     def run(self) -> QuantizeResult:
         """Quantize and judge."""
         lab, best = self._static() if self.asked.mode == "static" else (None, None)
-        item = self.item() if best is None else best.item
         self.on_step("writing the quantized model")
-        more = best.more if best else ()
-        entries = [*self.equalization, *self._apply((item, *more), lab)]
+        entries = [*self.equalization, *self._apply(lab, best)]
         with stage(self.model) as staged:
             check = self._check(lab)
             judgement = check.judge(staged.model_path, self.model, self.plan)
@@ -240,7 +235,7 @@ class _Job:
         if self.asked.improve and mixed is not best:
             mixed = lab.improved(mixed)
         best = mixed
-        if self.asked.min_sqnr is None and self.asked.max_drop is None:
+        if best.done is None and self.asked.min_sqnr is None and self.asked.max_drop is None:
             lab.observe_all()  # else what was judged is what is written
         self.plan, self.method = best.plan, best.item.calibrator
         return lab, best
@@ -297,23 +292,25 @@ class _Job:
             self.warnings.append(f"{count} layers kept float to reach what was asked for")
         return found
 
-    def _apply(self, items: tuple[Pass, ...], lab: Lab | None) -> list[PassEntry]:
+    def _apply(self, lab: Lab | None, best: Attempt | None) -> list[PassEntry]:
         """Run the pass as part of a recipe: structure is verified, what it did is recorded."""
+        if lab is None or best is None:
+            done = self._dataless()
+        else:
+            done = best.done or lab.quantized((best.item,), best.plan, self.on_step)
+        self.warnings += [w for w in done.warnings if w not in self.warnings]
+        self.model = done.model
+        return done.entries
+
+    def _dataless(self) -> Done:
+        """Without calibration."""
         copy = duplicate(self.base)
         infer_shapes(copy, worker=self.worker)
-        calibration: Any = None if lab is None else lab.observations
-        if lab is None and self.options.data is not None:
-            calibration = list(self._open().rebatched(1).feeds())[:FEWEST]
-        ctx = PassContext(copy, worker=self.worker, calibration=calibration, reference=self.base)
-        dead = get_pass("eliminate-dead")()
-        manager = Manager(Recipe("quantize", (*items, dead)), on_pass=self.on_step)
-        manager.run(copy, ctx)
-        self.warnings += [w for w in ctx.warnings if w not in self.warnings]
-        self.model = copy
-        return [
-            PassEntry(r.name, r.options, r.rewrites, round(r.seconds, 4), r.skipped)
-            for r in manager.records
-        ]
+        few = None
+        if self.options.data is not None:
+            few = list(self._open().rebatched(1).feeds())[:FEWEST]
+        ctx = PassContext(copy, worker=self.worker, calibration=few, reference=self.base)
+        return run_passes(copy, ctx, (self.item(),), self.on_step)
 
     def _check(self, lab: Lab | None) -> Check:
         self.on_step("checking the quantized model")

@@ -102,13 +102,19 @@ class Stages:
         feeds: The samples, in batches.
         wanted: Names of all values that will be asked for; a value is kept until
             :meth:`release` was called for it as often as it is listed.
+        memory: Bytes of activations kept in memory.
     """
 
     def __init__(
-        self, model: ir.Model, worker: Worker, feeds: Iterable[Any], wanted: Iterable[str]
+        self,
+        model: ir.Model,
+        worker: Worker,
+        feeds: Iterable[Any],
+        wanted: Iterable[str],
+        memory: int = MEMORY,
     ) -> None:
         self.model, self.worker, self.batches = model, worker, 0
-        self._store = Store()
+        self._store = Store(memory)
         self._wanted: dict[str, int] = {}
         for name in wanted:
             self._wanted[name] = self._wanted.get(name, 0) + 1
