@@ -70,6 +70,18 @@ Mean = Annotated[
 ]
 Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Divides each channel.")]
 Layout = Annotated[str | None, typer.Option("--layout", help="nchw or nhwc.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
+]
+Metric = Annotated[
+    str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
+]
+AllowRandom = Annotated[
+    bool, typer.Option("--allow-random-calibration", help="Allow --data random.")
+]
+Target = Annotated[
+    str, typer.Option("--target", help="cpu, cpu-avx2, cpu-arm, tensorrt or a plug-in's.")
+]
 Report = Annotated[
     Path | None,
     typer.Option("--report", metavar="FILE.html", help="Also write a page with everything found."),

@@ -30,21 +30,15 @@ def command(
     latency: Annotated[
         str | None, typer.Option("--latency", metavar="R", help="Keep at most this latency.")
     ] = None,
-    target: Annotated[
-        str, typer.Option("--target", help="cpu, cpu-avx2, cpu-arm, tensorrt or a plug-in's.")
-    ] = "cpu",
+    target: common.Target = "cpu",
     min_sqnr: Annotated[
         float | None, typer.Option("--min-sqnr", metavar="DB", help="Gate of every lossy stage.")
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", metavar="P", help="Gate of every lossy stage.")
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
-    ] = "top1",
+    labels: common.Labels = None,
+    metric: common.Metric = "top1",
     report: common.Report = None,
     options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,

@@ -89,18 +89,12 @@ def command(
     schedule: Annotated[
         str, typer.Option("--schedule", help="How far each step goes: linear or polynomial.")
     ] = "linear",
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
-    ] = "top1",
+    labels: common.Labels = None,
+    metric: common.Metric = "top1",
     require_data: Annotated[
         bool, typer.Option("--require-data", help="Fail when there is no --data.")
     ] = False,
-    allow_random: Annotated[
-        bool, typer.Option("--allow-random-calibration", help="Allow --data random.")
-    ] = False,
+    allow_random: common.AllowRandom = False,
     recover: Annotated[
         bool, typer.Option("--recover/--no-recover", help="Bring accuracy back after the cut.")
     ] = True,

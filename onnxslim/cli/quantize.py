@@ -23,9 +23,7 @@ def command(
     mode: Annotated[
         str, typer.Option("--mode", help="static (needs --data), dynamic or float16.")
     ] = "static",
-    target: Annotated[
-        str, typer.Option("--target", help="cpu, cpu-avx2, cpu-arm, tensorrt or a plug-in's.")
-    ] = "cpu",
+    target: common.Target = "cpu",
     format: Annotated[str, typer.Option("--format", help="qdq or qoperator.")] = "qdq",
     calibrator: Annotated[
         str, typer.Option("--calibrator", help="auto, minmax, percentile, mse or entropy.")
@@ -46,12 +44,8 @@ def command(
         float | None,
         typer.Option("--max-drop", metavar="P", help="Keep layers float to lose at most P points."),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
-    ] = "top1",
+    labels: common.Labels = None,
+    metric: common.Metric = "top1",
     keep_io_types: Annotated[
         bool, typer.Option("--keep-io-types", help="float16: inputs and outputs stay float32.")
     ] = False,
@@ -61,9 +55,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write nothing.")
     ] = False,
-    allow_random: Annotated[
-        bool, typer.Option("--allow-random-calibration", help="Allow --data random.")
-    ] = False,
+    allow_random: common.AllowRandom = False,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep what was observed for the next run.")
     ] = True,

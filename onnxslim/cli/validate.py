@@ -41,12 +41,8 @@ def command(
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", metavar="P", help="Most points of score lost.")
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="KEY", help="Array of labels in --data.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", help="top1, top5, miou, exact, cosine, mae, MODULE:FUNCTION.")
-    ] = "top1",
+    labels: common.Labels = None,
+    metric: common.Metric = "top1",
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare inner tensors; find the first that diverges.")
     ] = False,
