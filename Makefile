@@ -5,11 +5,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 STAMP := .venv/.installed
 JOBS ?= 2
+COUNT ?= 120
+SEED ?= 0
+DATA ?= $(MODELS)/../data
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs benchmark clean
+.PHONY: help demo test lint format docs coverage mutate benchmark clean
 
 help:
 	@echo "make demo    run the main job on the model that ships with the package"
@@ -17,6 +20,8 @@ help:
 	@echo "make lint    formatting, lint and types only"
 	@echo "make format  rewrite the files as ruff formats them"
 	@echo "make docs    build the documentation, strictly"
+	@echo "make coverage   the tests again, with the lines that none of them runs"
+	@echo "make mutate   the faults that no test notices, of a random choice"
 	@echo "make benchmark MODELS=DIR   compare with the other tools"
 	@echo "make clean   remove .venv, caches and build results"
 
@@ -40,10 +45,25 @@ docs: $(STAMP)
 	@test -x .venv/docs/bin/mkdocs || { $(BIN)/python -m venv --system-site-packages .venv/docs && .venv/docs/bin/python -m pip install --quiet -e '.[cpu,docs]'; }
 	@.venv/docs/bin/mkdocs build --strict --quiet && echo "build/site/index.html"
 
-# One table per topic; MODELS is a folder of .onnx files, downloads the other tools.
+# Which lines no test runs; twice as slow as the tests alone. Contexts are for the next target.
+coverage: $(STAMP)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov --cov-context=test --cov-report=term:skip-covered
+
+# Which small faults no test notices, of a random choice.
+mutate: $(STAMP)
+	@test -f build/coverage || { echo "make: first 'make coverage': it finds the tests of every line" >&2; exit 1; }
+	@$(BIN)/python benchmarks/mutate.py --coverage build/coverage --count $(COUNT) --seed $(SEED)
+
+# One table per topic, in build/benchmark; MODELS is a folder of .onnx files, DATA one with samples
+# (NAME.calib.npz, NAME.test.npz). Downloads the other tools, takes hours.
 benchmark: $(STAMP)
 	@test -n "$(MODELS)" || { echo "make: say which models: make benchmark MODELS=/path/to/folder" >&2; exit 1; }
-	@for topic in simplify quantize diff; do $(BIN)/python benchmarks/$$topic.py $(MODELS) || exit 1; done
+	@mkdir -p build/benchmark
+	@$(BIN)/python benchmarks/simplify.py $(MODELS) --markdown build/benchmark/simplify.md
+	@$(BIN)/python benchmarks/prune.py $(MODELS) --data $(DATA) --markdown build/benchmark/prune.md
+	@$(BIN)/python benchmarks/quantize.py $(MODELS) --data $(DATA) > build/benchmark/quantize.txt
+	@$(BIN)/python benchmarks/diff.py --markdown build/benchmark/diff.md
+	@ls build/benchmark/*
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,7 +2,7 @@
 
 Draws faults at random (seeded), puts one at a time into a copy of this checkout, and runs the tests
 that execute the changed line, as a coverage file with contexts knows them (made as
-docs/testing.md says)::
+CONTRIBUTING.md says)::
 
     .venv/bin/python benchmarks/mutate.py --coverage build/coverage --count 120 --seed 0
 
@@ -27,8 +27,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from _mutants import Mutant, mutants
@@ -38,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("passes", "onnxslim/analysis")
 MEMORY = 12 << 30
 """Bytes of address space of a test run: a fault may ask for any amount."""
-MOST = 400
+MOST = 100
 """Tests in one turn; of more, a seeded choice is run."""
 
 
@@ -105,6 +106,7 @@ class Tree:
     def _environment(self) -> dict[str, str]:
         return os.environ | {
             "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }  # fmt: skip
 
     def run(self, tests: Sequence[str]) -> str:
@@ -151,25 +153,28 @@ class Coverage:
         if name is None:
             return []
         lines = self._data.contexts_by_lineno(name)
-        for line in _statement_lines(mutant):
-            found = {c.split("|")[0] for c in lines.get(line, ()) if "|run" in c}
-            if found:
-                return sorted(found)
-        if any(lines.get(line) for line in _statement_lines(mutant)):  # when it is imported
-            return sorted({c.split("|")[0] for all_ in lines.values() for c in all_ if "|run" in c})
-        return []
+        within, statement = _place(mutant)
+        if not within:  # it runs at import, in whatever test comes first: all that use the file
+            return _tests(chain.from_iterable(lines.values()))
+        found = (_tests(lines.get(line, ())) for line in (mutant.line, *statement))
+        return next(filter(None, found), [])
 
 
-def _statement_lines(mutant: Mutant) -> list[int]:
-    """The lines of the innermost statement around a mutant, its own line first."""
-    best: tuple[int, int] | None = None
+def _tests(contexts: Iterable[str]) -> list[str]:
+    return sorted({c.split("|")[0] for c in contexts if c.endswith("|run")})
+
+
+def _place(mutant: Mutant) -> tuple[bool, range]:
+    """Whether a mutant is inside a function, and the lines of the innermost statement around it."""
+    within, first, last = False, 0, sys.maxsize
     for node in ast.walk(ast.parse((ROOT / mutant.path).read_bytes())):
-        if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= (node.end_lineno or 0):
-            size = (node.end_lineno or 0) - node.lineno
-            if best is None or size <= best[1] - best[0]:
-                best = (node.lineno, node.end_lineno or node.lineno)
-    first, last = best or (mutant.line, mutant.line)
-    return [mutant.line, *(n for n in range(first, last + 1) if n != mutant.line)]
+        if not isinstance(node, ast.stmt) or node.end_lineno is None:
+            continue
+        if node.lineno <= mutant.line <= node.end_lineno:
+            if node.end_lineno - node.lineno <= last - first:
+                first, last = node.lineno, node.end_lineno
+            within |= isinstance(node, ast.FunctionDef) and node.lineno < mutant.line
+    return within, range(first, last + 1)
 
 
 def turns(mutant: Mutant, tests: Sequence[str], rng: random.Random) -> list[list[str]]:
@@ -178,7 +183,9 @@ def turns(mutant: Mutant, tests: Sequence[str], rng: random.Random) -> list[list
     own = [t for t in tests if f"test_{stem}" in t.split("::")[0]]
     others = [t for t in tests if t not in set(own)]
     return [
-        sorted(rng.sample(part, MOST)) if len(part) > MOST else part for part in (own, others) if part
+        sorted(rng.sample(part, MOST)) if len(part) > MOST else part
+        for part in (own, others)
+        if part
     ]
 
 
@@ -201,9 +208,8 @@ def judge(tree: Tree, coverage: Coverage, mutant: Mutant, rng: random.Random) ->
     return Verdict(mutant, state, count, round(time.monotonic() - start, 1))
 
 
-def difference(mutant: Mutant) -> str:
+def difference(mutant: Mutant, source: bytes) -> str:
     """A mutant as the lines that it changes."""
-    source = (ROOT / mutant.path).read_bytes()
     old, new = (s.decode().splitlines() for s in (source, mutant.apply(source)))
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
@@ -239,7 +245,7 @@ def main() -> None:
             where = f"{mutant.path}:{mutant.line} {mutant.kind}"
             print(f"{verdict.state:9} {verdict.tests:4} tests {verdict.seconds:6} s  {where}")
             if verdict.alive:
-                print(difference(mutant), flush=True)
+                print(difference(mutant, (tree.folder / mutant.path).read_bytes()), flush=True)
             if options.json:
                 options.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1) + "\n")
     states = Counter(v.state for v in verdicts)
