@@ -299,10 +299,11 @@ class _Job:
 
     def repair(self) -> None:
         """Bring accuracy back: from data where there is some."""
-        if not self.asked.recover:
+        reference = self.ctx.reference
+        if not self.asked.recover or reference is None:
             return
         passes = goals.recovery_passes(self.asked, self.data is not None)
-        self.on_step("recovering")
+        self.ctx.reference = reference.telling("recovering", self.on_step)
         self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[-len(passes) :]):
             self.recovery = "data-free" if self.data is None else "data"
@@ -349,13 +350,9 @@ class _Job:
             path = self.stack.enter_context(stage(original)).model_path
         pair = Pair(path, original), Pair(self.staged.model_path, self.model)
         self.quality, problems = compare(
-            *pair,
-            worker=self.worker,
-            options=self.options,
-            description=self.description,
-            labels=self.asked.labels,
-            metric=self.asked.metric,
-        )
+            *pair, worker=self.worker, options=self.options, description=self.description,
+            labels=self.asked.labels, metric=self.asked.metric,
+        )  # fmt: skip
         self.warnings += problems
 
     # ------------------------------------------------------------------ result

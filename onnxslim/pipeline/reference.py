@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -33,3 +33,11 @@ class Reference:
     model: ir.Model
     kept: Kept
     progress: Progress = _silent
+
+    def telling(self, step: str, say: Callable[[str], None]) -> Reference:
+        """The same, with a line like ``recovering: layer 3 of 20`` before every layer."""
+
+        def tell(done: int, total: int, name: str) -> None:
+            say(f"{step}: layer {done + 1} of {total}")
+
+        return replace(self, progress=tell)

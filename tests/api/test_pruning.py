@@ -148,6 +148,22 @@ def test_data_is_used_and_measured_on(worker: Worker, tmp_path: Path) -> None:
     assert (tmp_path / "out.onnx").is_file() and result.output == str(tmp_path / "out.onnx")
 
 
+def test_every_layer_that_is_repaired_is_told(worker: Worker) -> None:
+    said: list[str] = []
+    feeds = [{"x": np.random.default_rng(i).normal(size=(4, 3, 6, 6)).astype(np.float32)}
+             for i in range(4)]  # fmt: skip
+    prune(chain(), ratio=0.5, data=feeds, worker=worker, on_step=said.append, verify=False)
+    lines = [text for text in said if text.startswith("recovering: ")]
+    assert lines == [f"recovering: layer {i} of 3" for i in (1, 2, 3)]
+
+
+def test_a_dry_run_says_what_couples_layers(worker: Worker) -> None:
+    found = prune(model_path(), ratio=0.5, dry_run=True, worker=worker).groups
+    pairs = [pair for group in found for pair in group["coupled"]]
+    assert any("Add" in name for pair in pairs for name in pair["through"])
+    assert all(set(p["layers"]) <= set(g["layers"]) for g in found for p in g["coupled"])
+
+
 def test_a_dry_run_starts_and_writes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(Worker, "_running", lambda self: pytest.fail("the child was started"))
     result = prune(chain(), ratio=0.5, dry_run=True, output=tmp_path / "o.onnx")
