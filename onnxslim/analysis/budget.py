@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from onnxslim.analysis.dependency.groups import Group
@@ -15,6 +15,10 @@ Kind = Literal["ratio", "macs", "params"]
 
 ROUND_TO = 8
 """Widths of this multiple run well on every CPU that ONNX Runtime has blocked kernels for."""
+
+BLOCK = 16
+"""Channels that ONNX Runtime's convolutions take at once with AVX-512 (8 with AVX2): there 24 take
+as long as 32, and 8 as long as 16. Printed by ``benchmarks/widths.py``."""
 
 LEAST_CHANNELS, LEAST_PART = 8, 0.12
 """What a group keeps by default: the larger of the two."""
@@ -123,11 +127,13 @@ class Granularity:
         round_to: Kept channels are a multiple of it; None is 8, less where a budget asks for it.
         min_channels: Channels that every group keeps; None is the larger of 8 and 12 %.
         halvings: How often the defaults were halved to meet a budget.
+        blocked: Channels fill blocks of 16.
     """
 
     round_to: int | None = None
     min_channels: int | None = None
     halvings: int = 0
+    blocked: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("round-to", self.round_to), ("min-channels", self.min_channels)):
@@ -141,6 +147,8 @@ class Granularity:
 
     def halved(self) -> Granularity | None:
         """Half the defaults; None when nothing is left to halve: given values stay."""
+        if self.blocked:
+            return replace(self, blocked=False)
         if self.halvings >= 16 or (self.round_to is not None and self.min_channels is not None):
             return None
         return Granularity(self.round_to, self.min_channels, self.halvings + 1)
@@ -167,4 +175,7 @@ class Granularity:
         """Numbers of units that a group may keep, all of them first, then falling."""
         portion, least = self.portion(group), self.least(group)
         first = (group.size - 1) // portion * portion
-        return [group.size, *range(first, least - 1, -portion)]
+        lower: Sequence[int] = range(first, least - 1, -portion)
+        if self.blocked and group.width <= 1:
+            lower = [n for n in lower if n % BLOCK == 0]
+        return [group.size, *lower]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -103,6 +103,10 @@ class Decision:
         return before, sum(int(stays.sum()) for _, stays in self.groups)
 
 
+_USED = 0.9
+"""Blocks of 16 channels are preferred where so much of the MACs allowed can be used with them."""
+
+
 class Planner:
     """Finds widths for one model; the dependency analysis and cost tables are made once.
 
@@ -197,10 +201,13 @@ class Planner:
             TargetError: When the budget cannot be met, whatever is removed.
         """
         grain: Granularity = self.wishes.granularity
+        if budget.kind == "macs" and grain.round_to is None:
+            grain = replace(grain, blocked=True)
         while True:
             items = self._candidates(scores, before or {}, grain)
             removed, reached = self._select(budget, items, errors)
-            if removed is not None:
+            wasted = grain.blocked and reached < _USED * budget.limit(self.dense("macs"))
+            if removed is not None and not wasted:
                 return self._decision(budget, grain, items, removed)
             finer = grain.halved()
             if finer is None or (finer.halvings > 1 and _is_finest(grain, self.groups)):

@@ -89,6 +89,10 @@ def test_layer_ratios() -> None:
         (group(16), {"halvings": 1}, [16, 12, 8, 4]),
         (group(4), {"halvings": 3}, [4, 3, 2, 1]),
         (group(16), {"halvings": 3, "round_to": 8}, [16, 8]),
+        (group(56), {"blocked": True}, [56, 48, 32, 16]),
+        (group(16), {"blocked": True}, [16]),
+        (group(200), {"blocked": True}, [200, *range(192, 23, -16)]),
+        (group(8, width=4, kind="head"), {"blocked": True}, [8, 6, 4, 2]),
     ],
 )
 def test_levels(made: Group, options: dict[str, Any], levels: list[int]) -> None:
@@ -100,6 +104,7 @@ def test_only_defaults_are_halved() -> None:
     once = Granularity(8).halved()
     assert once == Granularity(8, None, 1)
     assert Granularity(None, 8).halved() == Granularity(None, 8, 1)
+    assert Granularity(blocked=True).halved() == Granularity()
     last = Granularity(halvings=16)
     assert last.halved() is None
     assert (last.multiple, last.least(group(1000))) == (1, 1)
@@ -108,4 +113,4 @@ def test_only_defaults_are_halved() -> None:
 @pytest.mark.parametrize("name", ["round_to", "min_channels"])
 def test_a_granularity_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=name.replace("_", "-")):
-        Granularity(**{name: 0})
+        Granularity(**dict[str, Any]({name: 0}))
