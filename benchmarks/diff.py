@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ class Builder:
         self.draw = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self.counts: Counter[str] = Counter()
 
     def weight(self, name: str, *shape: int, positive: bool = False) -> str:
         array = self.draw.standard_normal(shape).astype(np.float32) * 0.3
@@ -106,7 +108,8 @@ class Builder:
         return name
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
-        name = f"{op}_{sum(n.op_type == op for n in self.nodes)}"
+        name = f"{op}_{self.counts[op]}"
+        self.counts[op] += 1
         self.nodes.append(helper.make_node(op, inputs, [output], name=name, **attributes))
         return output
 
