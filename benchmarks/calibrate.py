@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/calibrate.py MODELS --data FOLDER [--only NAME,...] [--few 16]
 
 Per model: processor seconds that observing takes (parent and worker, the tapped session loaded
-anew) over those of ONNX Runtime alone on the same feeds (ENABLE_ALL, one thread, in one process,
-interleaved), and the peak memory (largest process) of the whole command with few and with many
-samples. Not run in CI.
+anew) over those of ONNX Runtime alone on the same feeds (ENABLE_ALL, one thread, in one process),
+of each the least of interleaved rounds; and the peak memory (largest process) of the whole command
+with few and with many samples. Not run in CI.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from _data import Arrays, data_for
 from _launch import launch
 from _peers import ROOT
 
-from onnxslim.analysis.quantization.observe import Observations, strides
+from onnxslim.analysis.quantization.observe import Observations
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.lab import Lab, split
 from onnxslim.api.optimizing import optimize
@@ -36,7 +36,6 @@ from onnxslim.runtime.data import DataOptions, open_data
 from onnxslim.runtime.specs import specs_of
 from onnxslim.runtime.worker import Worker
 
-ROUNDS = 3
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -91,8 +90,8 @@ def plain_pass(model: Path, feeds: list[dict[str, Any]]) -> float:
     return time.process_time() - begin
 
 
-def cost(model: Path, arrays: Arrays) -> Cost:
-    """Time of both passes, alternately; the median of the ratios decides."""
+def cost(model: Path, arrays: Arrays, rounds: int, include: tuple[str, ...]) -> Cost:
+    """Time of both passes, alternately; of each the least."""
     with ExitStack() as stack:
         worker = stack.enter_context(Worker())
         base = optimize(model, verify=False, worker=worker).model
@@ -100,23 +99,22 @@ def cost(model: Path, arrays: Arrays) -> Cost:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench_"))
         data = Path(folder, "data.npz")
         np.savez(data, **arrays)
-        samples = split(open_data(str(data), specs_of(base), DataOptions(calibration=True)))
+        samples = split(open_data(str(data), specs_of(base), DataOptions(), model=base), base)
         lab = Lab(base, worker, samples, RunOptions(), stack, lambda text: None)
         item: Any = get_pass("quantize-static")
-        plan = lab.plan(item(include=("op:*",)))
-        wanted = strides(base, plan.observed, lab.observations.sizes, samples.count)
+        plan = lab.plan(item(include=include))
         feeds = list(samples.source.feeds())
         pairs = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             begin = processor_seconds()
-            Observations(feeds=feeds, sizes=lab.observations.sizes).see(lab.session, wanted)
+            Observations().see(lab.session, plan.observed, feeds, batches=samples.batches)
             observing = processor_seconds() - begin
             pairs.append((plain_pass(lab.path, feeds), observing))
-        plain, observing = sorted(pairs, key=lambda p: p[1] / p[0])[ROUNDS // 2]
-        return Cost(len(wanted), samples.source.batch_size, plain, observing)
+        plain, observing = (min(times) for times in zip(*pairs, strict=True))
+        return Cost(len(plan.observed), samples.source.batch_size, plain, observing)
 
 
-def peak(model: Path, arrays: Arrays, count: int, limit: float, more: list[str]) -> int:
+def peak(model: Path, arrays: Arrays, count: int, rounds: int, more: list[str]) -> int:
     """Peak bytes of the command on so many samples, repeated when there are fewer."""
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
         data, out = Path(folder, "data.npz"), Path(folder, "out.onnx")
@@ -125,8 +123,8 @@ def peak(model: Path, arrays: Arrays, count: int, limit: float, more: list[str])
         words = [sys.executable, "-m", "onnxslim", "quantize", str(model), "-o", str(out)]
         words += ["--data", str(data), "--samples", str(count), "--no-cache", "-q", *more]
         peaks = []
-        for _ in range(ROUNDS):
-            ran = launch(words, limit, {"PYTHONPATH": str(ROOT)})
+        for _ in range(rounds):
+            ran = launch(words, 600.0, {"PYTHONPATH": str(ROOT)})
             if ran.problem:
                 sys.exit(f"{model.stem}: {ran.problem}")
             peaks.append(ran.peak_bytes)
@@ -142,8 +140,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="names of models, comma separated")
     parser.add_argument("--few", type=int, default=16)
     parser.add_argument("--many", type=int, default=256)
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds per command")
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement")
     parser.add_argument("--what", default="time,memory", help="time, memory or both")
+    parser.add_argument("--include", action="append", default=[], help="layers, also unpaying ones")
     parser.add_argument("--options", default="", help="more options of the command")
     args = parser.parse_args()
     files = [args.models] if args.models.is_file() else sorted(args.models.glob("*.onnx"))
@@ -155,11 +154,15 @@ def main() -> int:
         if args.only and model.stem not in args.only.split(","):
             continue
         arrays = data_for(model, args.data, args.many).calibration
-        found = cost(model, arrays) if "time" in args.what else Cost(0, 0, 1, 0)
+        found = (
+            cost(model, arrays, args.rounds, tuple(args.include))
+            if "time" in args.what
+            else Cost(0, 0, 1, 0)
+        )
         if "memory" in args.what:
             more = args.options.split()
             found.few, found.many = (
-                peak(model, arrays, n, args.limit, more) for n in (args.few, args.many)
+                peak(model, arrays, n, args.rounds, more) for n in (args.few, args.many)
             )
         growth = found.many / found.few - 1 if found.few else 0.0
         print(

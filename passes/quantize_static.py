@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import onnx_ir as ir
 
-from onnxslim.analysis.quantization.observe import Observations, sample_sizes, strides
+from onnxslim.analysis.quantization.observe import Observations, sample_sizes
 from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.quantization.planner import make_plan
 from onnxslim.analysis.quantization.select import Selection
@@ -98,10 +98,9 @@ class QuantizeStatic(Pass):
     ) -> None:
         missing = observations.missing(plan.observed)
         if missing:
-            wanted = strides(model, missing, observations.sizes)
             with stage(model) as staged:
                 with ctx.worker.session(staged.model_path, optimization="basic") as session:
-                    observations.see(session, wanted)
+                    observations.see(session, missing)
 
 
 def _observations(ctx: PassContext) -> Observations:

@@ -17,14 +17,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.analysis.quantization.observe import (
-    Observations,
-    cache_path,
-    sample_sizes,
-    strides,
-)
+from onnxslim.analysis.quantization.observe import Observations, cache_path, sample_sizes
 from onnxslim.analysis.quantization.plan import Layer, Plan
 from onnxslim.api.options import RunOptions
+from onnxslim.api.sizing import sample_bytes
 from onnxslim.api.stages import entries_of
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.save import Staged, stage
@@ -44,8 +40,9 @@ from onnxslim.verify.quantized import Judged, speedup
 
 logger = logging.getLogger(__name__)
 
-BATCH, BATCH_BYTES = 16, 1 << 20
-JUDGED_SAMPLES, JUDGED_BYTES = 64, 8 << 20
+BATCH, BATCH_BYTES = 16, 4 << 20
+"""Samples at once, and bytes that all their tensors take."""
+JUDGED_SAMPLES, JUDGED_BYTES = 64, 4 << 20
 FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
 """Ways to choose integers, until one helps."""
 AUTO = ("minmax", "mse", "percentile")
@@ -69,6 +66,11 @@ class Samples:
     judged: frozenset[int]
     few: bool
 
+    @property
+    def batches(self) -> int:
+        """How many feeds there are, held-back ones included."""
+        return -(-self.count // self.source.batch_size)
+
     def observed(self) -> Iterator[Feed]:
         """What ranges are searched on."""
         return (f for i, f in enumerate(self.source.feeds()) if self.few or i not in self.judged)
@@ -78,12 +80,18 @@ class Samples:
         return (f for i, f in enumerate(self.source.feeds()) if i in self.judged)
 
 
-def split(source: DataSource) -> Samples:
-    """Every fourth batch is held back, up to a number of samples and of bytes."""
+def split(source: DataSource, model: ir.Model | None = None) -> Samples:
+    """Every fourth batch is held back, up to a number of samples and of bytes.
+
+    Args:
+        source: The samples.
+        model: Batches are small where its tensors are large: nothing grows with the samples.
+    """
     count = len(source)
-    first = next(iter(source))
+    first = next(iter(source.rebatched(1)))
     row = sum(map(nbytes, first.feeds.values())) // max(first.count, 1)
-    size = max(1, min(BATCH, BATCH_BYTES // max(row, 1), count // 8))
+    held = row if model is None else sample_bytes(model, first.feeds)
+    size = max(1, min(BATCH, BATCH_BYTES // max(held, 1), count // 8))
     source = source.rebatched(size)
     batches = -(-count // source.batch_size)
     most = max(1, min(JUDGED_SAMPLES // size, JUDGED_BYTES // max(row * size, 1)))
@@ -196,23 +204,21 @@ class Lab:
             path = cache_path(self.path, self.digest, names)
             self.observations.load(path)
         missing = self.observations.missing(names)
-        wanted = strides(self.model, missing, self.observations.sizes, self.samples.count)
-        if wanted:
+        if missing:
             step = self._counter("observing batch")
-            self.observations.see(self.session, wanted, _Again(self.samples.observed), step)
+            feeds = _Again(self.samples.observed)
+            self.observations.see(self.session, missing, feeds, step, self.samples.batches)
             if path is not None:
                 self.observations.save(path)
 
     def observe_all(self) -> None:
         """Add the held-back samples to what was seen, once nothing has to be judged any more."""
         if not self.samples.few:
-            seen = self.observations.histograms
-            wanted = {name: histogram.stride for name, histogram in seen.items()}
-            self.observations.see(self.session, wanted, _Again(self.samples.held_back))
+            seen = list(self.observations.histograms)
+            self.observations.see(self.session, seen, _Again(self.samples.held_back))
 
     def _counter(self, text: str) -> Callable[[int], None]:
-        batches = -(-self.samples.count // self.samples.source.batch_size)
-        return lambda number: self.on_step(f"{text} {number} of {batches}")
+        return lambda number: self.on_step(f"{text} {number} of {self.samples.batches}")
 
     def plan(self, item: Any) -> Plan:
         """What a pass would do."""

@@ -219,7 +219,7 @@ class _Job:
 
     def _static(self) -> tuple[Lab, Attempt]:
         source = self._open()
-        samples = split(source)
+        samples = split(source, self.base)
         self.samples = samples.count
         self._count_samples(samples.count)
         self._plausible(source)
@@ -322,7 +322,7 @@ class _Job:
         specs = specs_of(self.base)
         description = options.describe(specs, output_names(self.base))
         source = open_samples(options, specs, description, self.base, samples=FEW)
-        samples = split(source)
+        samples = split(source, self.base)
         lab = self._lab(samples, options, cache=False)
         return Check.of_lab(lab)
 

@@ -6,7 +6,6 @@ another that saw other batches. numpy only: the child imports this module.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -22,7 +21,6 @@ Array: TypeAlias = "NDArray[Any]"
 State = dict[str, Array]
 
 _CHUNK = 1 << 20  # elements handled at a time
-_BLOCK = 1 << 15  # of a histogram: what stays in the processor's cache
 
 
 class Reducer(ABC):
@@ -104,6 +102,15 @@ class MinMax(Reducer):
         }
         self.merge(self.fresh().load(batch))
 
+    def see(self, low: float, high: float, total: float, count: int) -> None:
+        """Finite values of a whole tensor, told by their minimum, maximum, sum and count."""
+        if self._min is None or self._max is None:
+            self._min, self._max = np.full(1, np.inf), np.full(1, -np.inf)
+            self._sum, self._count = np.zeros(1), np.zeros(1, np.int64)
+        self._min[0], self._max[0] = min(self._min[0], low), max(self._max[0], high)
+        self._sum[0] += total
+        self._count[0] += count
+
     def merge(self, other: Self) -> None:
         if other._min is None or other._max is None:
             return
@@ -151,136 +158,6 @@ class MinMax(Reducer):
         if self.axis is None:
             facts = {key: value[0].item() for key, value in facts.items()}
         return {**facts, "nonfinite": self._nonfinite}
-
-
-class Histogram(Reducer):
-    """Histogram over ``[-R, R)`` with R a power of two that doubles when needed.
-
-    Doubling merges pairs of bins: counts stay exact and do not depend on the order of the batches.
-
-    Args:
-        bins: A power of two, at least 4.
-        stride: Count every stride-th value only; minimum and maximum stay exact, the mean does not.
-    """
-
-    kind: ClassVar[str] = "histogram"
-
-    def __init__(self, bins: int = 4096, stride: int = 1) -> None:
-        if bins < 4 or bins & (bins - 1):
-            raise UsageError(f"bins={bins}: a histogram needs a power of two, at least 4")
-        if stride < 1:
-            raise UsageError(f"stride={stride}: expected 1 or more")
-        self.bins, self.stride = bins, stride
-        self._exponent: int | None = None  # R = 2 ** exponent; None: only zeros so far
-        self._counts = np.zeros(bins, np.int64)
-        self._zeros = 0
-        self._range = MinMax()
-
-    def options(self) -> dict[str, Any]:
-        return {"bins": self.bins, "stride": self.stride}
-
-    def update(self, array: Array, second: Array | None = None) -> None:
-        flat = array.reshape(-1)
-        self._see_range(flat)
-        if flat.dtype.kind != "f" or flat.dtype.itemsize < 4:
-            flat = flat.astype(np.float32 if flat.dtype.itemsize < 4 else np.float64)
-        room = np.empty(_BLOCK, flat.dtype), np.empty(_BLOCK, np.intp)
-        counted = np.ascontiguousarray(flat[:: self.stride])
-        for start in range(0, counted.size, _BLOCK):
-            self._count(counted[start : start + _BLOCK], room)
-
-    def _see_range(self, flat: Array) -> None:
-        """Exact minimum and maximum; with a stride, the mean of an eighth of what is counted."""
-        low, high = (flat.min(), flat.max()) if flat.size else (np.inf, -np.inf)
-        if flat.dtype != np.float32 or not (np.isfinite(low) and np.isfinite(high)):
-            self._range.update(flat)
-            return
-        counted = flat[:: 8 * self.stride] if self.stride > 1 else flat
-        batch = {"min": [low], "max": [high], "sum": [counted.sum()], "count": [counted.size]}
-        state = {key: np.array(value, np.float64) for key, value in batch.items()}
-        state["count"] = state["count"].astype(np.int64)
-        self._range.merge(self._range.fresh().load({**state, "nonfinite": np.array(0, np.int64)}))
-
-    def _count(self, data: Array, room: tuple[Array, Array]) -> None:
-        low, high = float(data.min()), float(data.max())
-        if not math.isfinite(low) or not math.isfinite(high):
-            data = data[np.isfinite(data)]
-            low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 0.0)
-        nonzero = int(np.count_nonzero(data != 0))
-        zeros = data.size - nonzero
-        self._zeros += zeros
-        if not nonzero:
-            return
-        exponent = math.frexp(max(-low, high))[1]  # the peak lies below 2 ** exponent
-        self._exponent = exponent if self._exponent is None else self._exponent
-        self._widen(exponent)
-        half = self.bins // 2
-        index = self._index(data, room, half.bit_length() - 1 - self._exponent, nonzero)
-        counts = np.bincount(index, minlength=self.bins)
-        counts[half] -= zeros
-        self._counts += counts
-
-    def _index(self, data: Array, room: tuple[Array, Array], shift: int, nonzero: int) -> Array:
-        """Bin of each value: scaling by a power of two is exact, but for what underflows."""
-        scaled, index = room[0][: data.size], room[1][: data.size]
-        exact = abs(shift) < 120
-        if exact:
-            np.multiply(data, data.dtype.type(2.0**shift), out=scaled)
-            exact = int(np.count_nonzero(scaled != 0)) == nonzero
-        if not exact:
-            scaled = np.ldexp(data.astype(np.float64), shift)
-        np.floor(scaled, out=scaled)
-        np.copyto(index, scaled, casting="unsafe")
-        index += self.bins // 2
-        return index
-
-    def _widen(self, exponent: int) -> None:
-        if self._exponent is None:
-            return
-        half = self.bins // 2
-        while self._exponent < exponent:
-            if not self._counts[: half - 1].any() and not self._counts[half + 1 :].any():
-                self._exponent = exponent  # only the two bins beside zero: they stay where they are
-                return
-            pairs = self._counts.reshape(-1, 2).sum(axis=1)
-            self._counts = np.zeros(self.bins, np.int64)
-            self._counts[half // 2 : half // 2 + half] = pairs
-            self._exponent += 1
-
-    def merge(self, other: Self) -> None:
-        self._range.merge(other._range)
-        self._zeros += other._zeros
-        if other._exponent is None:
-            return
-        if self._exponent is None:
-            self._exponent = other._exponent
-        narrow = other.fresh().load(other.state())
-        narrow._widen(self._exponent)
-        self._widen(other._exponent)
-        self._counts = self._counts + narrow._counts
-
-    def state(self) -> State:
-        exponent = [] if self._exponent is None else [self._exponent]
-        return {
-            "exponent": np.array(exponent, np.int64),
-            "counts": self._counts,
-            "zeros": np.array(self._zeros, np.int64),
-            **{f"range.{key}": value for key, value in self._range.state().items()},
-        }
-
-    def load(self, state: Mapping[str, Array]) -> Self:
-        self._exponent = int(state["exponent"][0]) if state["exponent"].size else None
-        self._counts = state["counts"].copy()
-        self._zeros = int(state["zeros"])
-        self._range.load({k[6:]: v for k, v in state.items() if k.startswith("range.")})
-        return self
-
-    def result(self) -> dict[str, Any]:
-        """``counts`` (zeros left out), ``edges`` (bins + 1), ``zeros``, and the facts of MinMax."""
-        radius = 0.0 if self._exponent is None else math.ldexp(1.0, self._exponent)
-        edges = np.arange(-(self.bins // 2), self.bins // 2 + 1) * (2 * radius / self.bins)
-        facts = {"counts": self._counts, "edges": edges, "zeros": self._zeros}
-        return {**facts, **self._range.result()}
 
 
 class Gram(Reducer):
@@ -387,14 +264,13 @@ def _by_channel(array: Array, axis: int) -> Array:
     return moved.reshape(moved.shape[0], -1)
 
 
-_KINDS: Mapping[str, type[Reducer]] = {c.kind: c for c in (MinMax, Histogram, Gram)}
-
-
 def make(kind: str, options: Mapping[str, Any]) -> Reducer:
     """Build a reducer by its name, as the child does."""
-    from onnxslim.runtime.moments import Moments  # that module imports this one
+    from onnxslim.runtime.histogram import Histogram  # these modules import this one
+    from onnxslim.runtime.moments import Moments
 
-    kinds: dict[str, type[Reducer]] = {**_KINDS, Moments.kind: Moments}
+    every: tuple[type[Reducer], ...] = (MinMax, Histogram, Gram, Moments)
+    kinds = {reducer.kind: reducer for reducer in every}
     if kind not in kinds:
         raise UsageError(f"no reducer {kind!r}; there are {', '.join(kinds)}")
     return kinds[kind](**options)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxslim.errors import DataError, UsageError
-from onnxslim.runtime.reducers import Gram, Histogram, MinMax, Reducer, make
+from onnxslim.runtime.histogram import Histogram
+from onnxslim.runtime.reducers import Gram, MinMax, Reducer, make
 
 
 def data(seed: int, scale: float = 1.0, shape: tuple[int, ...] = (7, 5, 3)) -> np.ndarray:
@@ -96,13 +97,30 @@ def test_histograms_do_not_depend_on_order_or_cut(
             assert np.array_equal(left.state()[key], value), key
 
 
-def test_histogram_with_a_stride_keeps_the_exact_range() -> None:
-    batch = np.arange(1, 1001, dtype=np.float32)
-    result = through(Histogram(stride=4), [batch]).result()
-    assert result["counts"].sum() == 250 and result["max"] == 1000
+@pytest.mark.parametrize("size", [1001, 1_000_001])
+def test_histogram_of_some_values_keeps_the_exact_range(size: int) -> None:
+    batch = np.arange(1, size, dtype=np.float32)
+    batch[size // 2] = -7  # beside what is counted
+    result = through(Histogram(most=size // 20), [batch]).result()
+    assert result["counts"].sum() == -(-(size - 1) // 19)
+    assert (result["min"], result["max"]) == (-7, size - 1)
 
 
-@pytest.mark.parametrize("options", [{"bins": 100}, {"bins": 2}, {"stride": 0}])
+def test_histogram_of_some_values_meets_every_channel_and_column() -> None:
+    for width in (3, 7, 12, 32, 56, 96, 224, 320, 768):
+        batch = np.zeros((4096, width), np.float32)
+        for channel in range(width):
+            batch[:, channel] = channel + 1
+        found = through(Histogram(bins=4096, most=2 * width), [batch]).result()
+        assert np.count_nonzero(found["counts"]) == width, width
+
+
+def test_histogram_of_few_values_counts_all() -> None:
+    result = through(Histogram(most=100), [np.ones(1000, np.float32)]).result()
+    assert result["counts"].sum() == 1000  # steps below eleven are not taken
+
+
+@pytest.mark.parametrize("options", [{"bins": 100}, {"bins": 2}, {"most": -1}])
 def test_histogram_refuses(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="expected|needs"):
         Histogram(**options)

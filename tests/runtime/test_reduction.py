@@ -11,7 +11,8 @@ import pytest
 
 from onnxslim.errors import DataError, WorkerError
 from onnxslim.runtime import reduction
-from onnxslim.runtime.reducers import Gram, Histogram, MinMax, Reducer
+from onnxslim.runtime.histogram import Histogram
+from onnxslim.runtime.reducers import Gram, MinMax, Reducer
 from onnxslim.runtime.session import TensorSpec
 from onnxslim.runtime.worker import Session, Worker
 from tests.runtime.workermodels import chain, model

@@ -6,7 +6,6 @@ Nothing is kept but a histogram per tensor, so that memory does not grow with th
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,15 +20,14 @@ import onnx_ir as ir
 from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.errors import CalibrationError
 from onnxslim.graph.edit import shape_of
-from onnxslim.runtime.reducers import Histogram
+from onnxslim.runtime.histogram import Histogram
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.specs import Feed
 
 BINS = 4096
-ENOUGH = 400_000
-"""Values of a tensor that are counted, about: of more, every n-th (minimum and maximum are those of
-all values)."""
-LARGEST_STRIDE = 15
+ENOUGH, FEWEST = 1 << 17, 1 << 10
+"""About so many values of a tensor are counted, in all and in each batch: of more, every n-th.
+Minimum and maximum are those of all values."""
 
 
 @dataclass
@@ -63,22 +61,25 @@ class Observations:
     def see(
         self,
         session: Session,
-        strides: Mapping[str, int],
+        names: Iterable[str],
         feeds: Iterable[Feed] | None = None,
         on_feed: Callable[[int], None] | None = None,
+        batches: int = 1,
     ) -> None:
         """Run feeds and add what occurs in tensors.
 
         Args:
             session: Of the float model.
-            strides: Tensor name to the stride of a new histogram.
+            names: Of the tensors.
             feeds: Others than those of this object.
             on_feed: Called with the number of the feed.
+            batches: How many feeds there will be, about; with more, fewer values of each count.
 
         Raises:
             CalibrationError: When there are no feeds.
         """
-        used = {n: self.histograms.get(n) or Histogram(BINS, s) for n, s in strides.items()}
+        most = max(FEWEST, ENOUGH // max(batches, 1))
+        used = {n: self.histograms.get(n) or Histogram(BINS, most) for n in names}
         given = self.feeds if feeds is None else feeds
         count = 0
 
@@ -104,7 +105,7 @@ class Observations:
         """Write the histograms, atomically; False when that is not possible."""
         arrays: dict[str, Any] = {}
         for index, (name, histogram) in enumerate(self.histograms.items()):
-            arrays[f"{index}.name"] = np.array([name, str(histogram.stride)])
+            arrays[f"{index}.name"] = np.array([name, str(histogram.most)])
             arrays.update({f"{index}.{key}": a for key, a in histogram.state().items()})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,38 +127,12 @@ class Observations:
                 states.setdefault(index, {})[part] = array
             made = {}
             for state in states.values():
-                name, stride = (str(text) for text in state.pop("name"))
-                made[name] = Histogram(BINS, int(stride)).load(state)
+                name, most = (str(text) for text in state.pop("name"))
+                made[name] = Histogram(BINS, int(most)).load(state)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
         self.histograms.update(made)
         return True
-
-
-def strides(
-    model: ir.Model, names: Iterable[str], sizes: Mapping[str, int], samples: int = 1
-) -> dict[str, int]:
-    """How densely each tensor is counted; odd, so that no column of an image is left out.
-
-    Args:
-        model: With inferred shapes.
-        names: Tensors of its main graph.
-        sizes: Sizes of symbolic dimensions in one sample.
-        samples: How many samples there are.
-    """
-    wanted = dict.fromkeys(names, 1)
-    graph = model.graph
-    for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
-        if value.name in wanted:
-            most = samples * _elements(value, sizes) // ENOUGH
-            wanted[value.name] = min(max(1, most - 1 + most % 2), LARGEST_STRIDE)
-    return wanted
-
-
-def _elements(value: ir.Value, sizes: Mapping[str, int]) -> int:
-    dims = shape_of(value) or ()
-    known = [d if isinstance(d, int) else sizes.get(d.value or "", 1) for d in dims]
-    return math.prod(known)
 
 
 def sample_sizes(model: ir.Model, feed: Feed | None) -> dict[str, int]:
@@ -177,7 +152,7 @@ def sample_sizes(model: ir.Model, feed: Feed | None) -> dict[str, int]:
 
 def cache_path(model: Path, data: str, names: Sequence[str]) -> Path:
     """Where the observations of a model file on data of a digest are kept."""
-    total = hashlib.sha256(f"1/{BINS}/{ENOUGH}/{data}/".encode())
+    total = hashlib.sha256(f"2/{BINS}/{ENOUGH}/{data}/".encode())
     total.update("\0".join(names).encode())
     with open(model, "rb") as file:
         while piece := file.read(1 << 20):

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from onnxslim.analysis.quantization.observe import (
-    LARGEST_STRIDE,
+    ENOUGH,
     Observations,
     cache_path,
     sample_sizes,
-    strides,
 )
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import CalibrationError
@@ -22,6 +21,7 @@ from onnxslim.testing import shared_worker
 from tests.nets import net
 
 MODEL = net("r = Relu(x)  y = Neg(r)", x="float[N,4]")
+WIDE = net("r = Relu(x)  y = Neg(r)", x="float[N,1024,4]")
 
 
 def data(count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def observed(*parts: list[dict[str, Any]]) -> Observations:
     found = Observations()
     with shared_worker().session(MODEL.SerializeToString(), optimization="all") as session:
         for part in parts:
-            found.see(session, {"x": 1, "r": 1}, part)
+            found.see(session, ["x", "r"], part)
     return found
 
 
@@ -88,12 +88,20 @@ def test_another_model_or_other_data_has_another_cache(tmp_path: Path) -> None:
     assert len(paths) == 4
 
 
-def test_large_tensors_are_counted_sparsely_and_oddly() -> None:
+def test_the_more_feeds_there_are_the_fewer_values_of_each_count() -> None:
+    feeds = [{"x": np.full((64, 1024, 4), i + 1, np.float32)} for i in range(2)]
+    counted = []
+    for batches in (1, 64):
+        found = Observations()
+        with shared_worker().session(WIDE.SerializeToString(), optimization="all") as session:
+            found.see(session, ["x", "r"], feeds, batches=batches)
+        counted.append(found.facts["r"]["counts"].sum())
+        assert (found.facts["r"]["min"], found.facts["r"]["max"]) == (1, 2)
+    assert counted[0] == 2 * 64 * 1024 * 4 and ENOUGH // 64 <= counted[1] / 2 < ENOUGH // 16
+
+
+def test_sizes_of_one_sample_are_those_of_a_feed() -> None:
     model = from_proto(net("r = Relu(x)", x="float[N,3,H,H]"))
     infer_shapes(model)
     sizes = sample_sizes(model, {"x": np.zeros((8, 3, 224, 224), np.float32)})
     assert sorted(sizes.values()) == [1, 224]
-    few, many = (strides(model, ["x", "r"], sizes, n) for n in (1, 256))
-    assert few == {"x": 1, "r": 1}
-    assert many == {"x": LARGEST_STRIDE, "r": LARGEST_STRIDE}
-    assert all(strides(model, ["x"], sizes, n)["x"] % 2 for n in range(1, 40))

@@ -9,7 +9,7 @@ import pytest
 
 from onnxslim.analysis.quantization.ranges import CALIBRATORS, choose_range
 from onnxslim.errors import UsageError
-from onnxslim.runtime.reducers import Histogram
+from onnxslim.runtime.histogram import Histogram
 
 
 def facts(values: Any) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""A histogram whose range grows, streamed beside a session."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from onnxslim.errors import UsageError
+from onnxslim.runtime.reducers import Array, MinMax, Reducer, State
+
+_BLOCK = 1 << 15  # elements counted at a time: they stay in the processor's cache
+_PIECE = 1 << 17  # elements compared at a time: likewise
+_STEPS = (11, 13, 17, 19, 23, 29, 31, 37, 43, 53, 61, 71, 83, 97, 113, 131, 151, 179, 211, 251)
+"""Primes that divide no usual number of channels or columns: none of these is left out."""
+
+
+class Histogram(Reducer):
+    """Histogram over ``[-R, R)`` with R a power of two that doubles when needed.
+
+    Doubling merges pairs of bins: counts stay exact and do not depend on the order of the batches.
+
+    Args:
+        bins: A power of two, at least 4.
+        most: Count about so many values of a batch, evenly spaced (up to eleven times as many, as
+            small steps would always meet the same channels); 0 counts all. Minimum and maximum are
+            those of all values, the mean is that of the counted ones.
+    """
+
+    kind: ClassVar[str] = "histogram"
+
+    def __init__(self, bins: int = 4096, most: int = 0) -> None:
+        if bins < 4 or bins & (bins - 1):
+            raise UsageError(f"bins={bins}: a histogram needs a power of two, at least 4")
+        if most < 0:
+            raise UsageError(f"most={most}: expected 0 or more")
+        self.bins, self.most = bins, most
+        self._exponent: int | None = None  # R = 2 ** exponent; None: only zeros so far
+        self._counts = np.zeros(bins, np.int64)
+        self._zeros = 0
+        self._range = MinMax()
+
+    def options(self) -> dict[str, Any]:
+        return {"bins": self.bins, "most": self.most}
+
+    def update(self, array: Array, second: Array | None = None) -> None:
+        flat = array.reshape(-1)
+        if not flat.size:
+            return
+        if flat.dtype.kind != "f" or flat.dtype.itemsize < 4:
+            flat = flat.astype(np.float32 if flat.dtype.itemsize < 4 else np.float64)
+        low, high, counted = _seen(flat, self._step(flat.size))
+        if math.isfinite(low) and math.isfinite(high):
+            self._range.see(low, high, float(counted.sum(dtype=np.float64)), counted.size)
+        else:
+            self._range.update(flat)
+            counted = counted[np.isfinite(counted)]
+        for start in range(0, counted.size, _BLOCK):
+            self._count(counted[start : start + _BLOCK])
+
+    def _step(self, size: int) -> int:
+        """One in how many values is counted."""
+        if not self.most:
+            return 1
+        return max((s for s in _STEPS if s * self.most <= size), default=1)
+
+    def _count(self, data: Array) -> None:
+        nonzero = int(np.count_nonzero(data != 0))
+        zeros = data.size - nonzero
+        self._zeros += zeros
+        if not nonzero:
+            return
+        exponent = math.frexp(max(-float(data.min()), float(data.max())))[1]  # the peak is below 2^
+        self._exponent = exponent if self._exponent is None else self._exponent
+        self._widen(exponent)
+        half = self.bins // 2
+        index = self._index(data, half.bit_length() - 1 - self._exponent, nonzero)
+        counts = np.bincount(index, minlength=self.bins)
+        counts[half] -= zeros
+        self._counts += counts
+
+    def _index(self, data: Array, shift: int, nonzero: int) -> Array:
+        """Bin of each value: scaling by a power of two is exact, but for what underflows."""
+        exact = abs(shift) < 120
+        if exact:
+            scaled = data * data.dtype.type(2.0**shift)
+            exact = shift >= 0 or int(np.count_nonzero(scaled != 0)) == nonzero
+        if not exact:
+            scaled = np.ldexp(data.astype(np.float64), shift)
+        np.floor(scaled, out=scaled)
+        scaled += self.bins // 2
+        index: Array = scaled.astype(np.intp)
+        return index
+
+    def _widen(self, exponent: int) -> None:
+        if self._exponent is None:
+            return
+        half = self.bins // 2
+        while self._exponent < exponent:
+            if not self._counts[: half - 1].any() and not self._counts[half + 1 :].any():
+                self._exponent = exponent  # only the two bins beside zero: they stay where they are
+                return
+            pairs = self._counts.reshape(-1, 2).sum(axis=1)
+            self._counts = np.zeros(self.bins, np.int64)
+            self._counts[half // 2 : half // 2 + half] = pairs
+            self._exponent += 1
+
+    def merge(self, other: Self) -> None:
+        self._range.merge(other._range)
+        self._zeros += other._zeros
+        if other._exponent is None:
+            return
+        if self._exponent is None:
+            self._exponent = other._exponent
+        narrow = other.fresh().load(other.state())
+        narrow._widen(self._exponent)
+        self._widen(other._exponent)
+        self._counts = self._counts + narrow._counts
+
+    def state(self) -> State:
+        exponent = [] if self._exponent is None else [self._exponent]
+        return {
+            "exponent": np.array(exponent, np.int64),
+            "counts": self._counts,
+            "zeros": np.array(self._zeros, np.int64),
+            **{f"range.{key}": value for key, value in self._range.state().items()},
+        }
+
+    def load(self, state: Mapping[str, Array]) -> Self:
+        self._exponent = int(state["exponent"][0]) if state["exponent"].size else None
+        self._counts = state["counts"].copy()
+        self._zeros = int(state["zeros"])
+        self._range.load({k[6:]: v for k, v in state.items() if k.startswith("range.")})
+        return self
+
+    def result(self) -> dict[str, Any]:
+        """``counts`` (zeros left out), ``edges`` (bins + 1), ``zeros``, and the facts of MinMax."""
+        radius = 0.0 if self._exponent is None else math.ldexp(1.0, self._exponent)
+        edges = np.arange(-(self.bins // 2), self.bins // 2 + 1) * (2 * radius / self.bins)
+        facts = {"counts": self._counts, "edges": edges, "zeros": self._zeros}
+        return {**facts, **self._range.result()}
+
+
+def _seen(flat: Array, step: int) -> tuple[float, float, Array]:
+    """Minimum and maximum of all values, and every ``step``-th of them."""
+    if flat.size <= _PIECE:
+        return float(flat.min()), float(flat.max()), np.ascontiguousarray(flat[::step])
+    lows, highs, parts = zip(*_pieces(flat, step), strict=True)
+    return float(np.min(lows)), float(np.max(highs)), np.concatenate(parts)
+
+
+def _pieces(flat: Array, step: int) -> Iterator[tuple[Any, Any, Array]]:
+    """The same of pieces that are read from memory once."""
+    size = _PIECE // step * step
+    for start in range(0, flat.size, size):
+        piece = flat[start : start + size]
+        yield piece.min(), piece.max(), piece[::step].copy()
