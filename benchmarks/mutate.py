@@ -19,6 +19,7 @@ import difflib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -125,8 +126,14 @@ class Tree:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             return "time"
-        if child.returncode == 4:
-            raise SystemExit(said.decode(errors="replace")[-2000:])
+        text = said.decode(errors="replace")
+        gone = set(
+            re.findall(r"^ERROR: (?:not found|file or directory not found): (.*)$", text, re.M)
+        )
+        if child.returncode == 4 and gone and "ERROR collecting" not in text:
+            names = {name.removeprefix(f"{self.folder}/") for name in gone}
+            left = [test for test in tests if test not in names]  # written anew since the coverage
+            return self.run(left) if 0 < len(left) < len(tests) else "alive"
         return "killed" if child.returncode else "alive"
 
 
@@ -226,6 +233,14 @@ def draw(count: int, seed: int, only: str) -> list[Mutant]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
+def earlier(path: Path | None) -> dict[Mutant, Verdict]:
+    """What an interrupted run has found."""
+    if path is None or not path.exists():
+        return {}
+    found = [Verdict(**v | {"mutant": Mutant(**v["mutant"])}) for v in json.loads(path.read_text())]
+    return {verdict.mutant: verdict for verdict in found}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--coverage", type=Path, required=True, help="made with contexts")
@@ -233,14 +248,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="part of the path of the files")
     parser.add_argument("--limit", type=float, default=180.0, help="seconds of one test run")
-    parser.add_argument("--json", type=Path, help="write the verdicts there")
+    parser.add_argument("--json", type=Path, help="write the verdicts there, and go on")
     options = parser.parse_args()
     coverage, rng = Coverage(options.coverage), random.Random(options.seed)
-    verdicts = []
+    verdicts: list[Verdict] = []
+    known = earlier(options.json)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Tree(Path(folder).resolve(), options.limit)
         for mutant in draw(options.count, options.seed, options.only):
-            verdict = judge(tree, coverage, mutant, rng)
+            verdict = known.get(mutant) or judge(tree, coverage, mutant, rng)
             verdicts.append(verdict)
             where = f"{mutant.path}:{mutant.line} {mutant.kind}"
             print(f"{verdict.state:9} {verdict.tests:4} tests {verdict.seconds:6} s  {where}")

@@ -63,12 +63,14 @@ def _hidden(b: Builder, node: ir.Node, gates: int, hidden: int) -> None:
     _tied(b, node, 7, 1, 3, Role.PRODUCE)
     for index in (5, 6):
         state = get_input(node, index)
+        if state is None:
+            continue
         own = b.axes(state)
         if own is not None and own[-1] is not None:
             b.unite(units, own[-1], node)
             if b.is_constant(state):
                 b.site(node, Role.SCALE, state, len(own) - 1)
-        elif own is not None and len(units) > 1:
+        elif len(units) > 1:
             b.freeze(units, f"an initial state of {node.name or node.op_type} stays whole")
 
 

@@ -60,7 +60,7 @@ class Ruled:
         """Everything that may leave, of inputs and outputs."""
         found: set[int] = set()
         for value in (*self.data, *self.node.outputs):
-            for axis in range(len(value.shape or ())):
+            for axis in range(len(self.builder.axes_of.get(value) or ())):
                 roots = self.roots(value, axis)
                 found.update(() if roots is None else roots.tolist())
         return sorted(found - {STAYS})
@@ -100,6 +100,8 @@ def rule(proto: onnx.ModelProto, alive: dict[str, tuple[int, ...]] | None = None
     node = model.graph[-1]
     data = tuple(v for v in model.graph.inputs if v.dtype == ir.DataType.FLOAT)
     for value in data:
+        if value.shape is None:
+            continue
         chosen = range(9) if alive is None else alive.get(value.name or "", ())
         builder.set_axes(
             value,
