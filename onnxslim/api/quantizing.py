@@ -360,6 +360,7 @@ class _Job:
         path = path_of(self.source)
         size = self.first.after.bytes if staged is None else staged.bytes
         integers = judgement.census.integer if judgement.census else None
+        infer_shapes(self.model)  # of what was inserted: the summary counts MACs by shape
         return QuantizeResult(
             model=self.model,
             before=self.first.before,

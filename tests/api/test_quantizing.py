@@ -68,6 +68,7 @@ def test_a_model_is_quantized_and_checked(data: Path) -> None:
     assert document["command"] == "quantize"
     assert document["calibration"] == {"method": result.method, "samples": 64}
     assert result.after.bytes < 0.5 * result.before.bytes
+    assert result.after.macs == result.before.macs
 
 
 def test_the_argument_is_not_changed(data: Path) -> None:
