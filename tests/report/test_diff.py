@@ -109,6 +109,13 @@ def test_channels_pruned_are_told_whatever_else_happened() -> None:
     assert titles(compare(one, two)) == ["channels pruned"]
 
 
+def test_factors_before_and_behind_one_layer_are_one_hunk() -> None:
+    one = "g = BatchNormalization(x, s, b, m, v)  h = Conv(g, w)"
+    before = model(f"{one}  y = BatchNormalization(h, s, b, m, v)", w=W, **BN)
+    after = model("y = Conv(x, w, b)", w=W * 2, b=BN["b"])
+    assert titles(compare(before, after)) == ["2 BatchNormalization folded into Conv"]
+
+
 def test_a_quantized_layer_is_one_hunk() -> None:
     body = "h = Conv(x, w)  i = BatchNormalization(h, s, b, m, v)  y = Relu(i)"
     quantized = (

@@ -161,7 +161,8 @@ def _absorb(
     that a chain of folded layers does not become one.
     """
     before, readers = _neighbours(script, groups)
-    touched = {x: y for x, y in _touched(script).items() if x not in done}
+    every = _touched(script)
+    touched = {x: y for x, y in every.items() if x not in done}
     far = _far_readers(script, readers)
     claimed = {sets.root(x) for x in done}
     for x, y in touched.items():
@@ -171,9 +172,10 @@ def _absorb(
             sets.join(x, follows[0])
             claimed.add(sets.root(x))
             before.pop(x, None)
-    for x in touched:
+    for x in every:
         if x in before and sets.root(before[x]) not in claimed:
-            sets.join(x, before[x])
+            if x in touched or before[x].op in AFFINE:
+                sets.join(before[x], x)
 
 
 def _neighbours(
