@@ -12,6 +12,7 @@ between them are grown to the largest set in which every carrier reads and feeds
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -71,7 +72,10 @@ class _Planner:
         wanted = self._wanted(integers)
         carriers = Carriers(self.model, self.target, wanted, self.bounds, self.chosen)
         grown = carriers.grow()
-        edges = _Edges(self, integers, wanted, carriers).build()
+        builder = _Edges(self, integers, wanted, carriers)
+        if self.target.shortcuts:
+            builder.shortcuts(integers)
+        edges = builder.build()
         layers = [self._layer(f, edges) for f in self.found]
         return Plan(
             self.target,
@@ -106,6 +110,8 @@ class _Planner:
             return replace(found, refusal="its input is not float")
         if edit.constant_tensor(found.data) is not None:
             return replace(found, refusal="its input is constant")
+        if not self.target.vectors and _is_vector_product(found):
+            return replace(found, refusal="a product with a single vector")
         for value in (found.weight, found.bias):
             if value is not None and not recognize.is_finite(value):
                 return replace(found, refusal="a weight is infinite or NaN")
@@ -187,6 +193,15 @@ def _bias_fuses(found: Found) -> bool:
     return found.bias_node is None or edit.static_shape(found.data) is not None
 
 
+def _is_vector_product(found: Found) -> bool:
+    """Whether a Gemm or MatMul has one row or one column."""
+    if found.node.op_type not in recognize.LINEAR:
+        return False
+    shape = edit.static_shape(found.weight) or (0, 0)
+    rows = edit.static_shape(found.data)
+    return shape[found.axis or 0] == 1 or (rows is not None and math.prod(rows[:-1]) == 1)
+
+
 class _Edges:
     """From tensors to edges: bounds, shared scales, readers."""
 
@@ -224,6 +239,20 @@ class _Edges:
             bounds = recognize.rectifier(value.producer())
             if bounds is not None:
                 self.planner.bounds.setdefault(value, bounds)
+
+    def shortcuts(self, integers: list[Found]) -> None:
+        """Quantize what an Add adds to the result of a quantized Conv that it alone reads."""
+        results = [f.node.outputs[0] for f in integers if f.node.op_type == "Conv"]
+        alone = {v: edit.sole_consumer(v) for v in results}
+        for result, after in alone.items():
+            if after is None or not edit.is_op(after, "Add"):
+                continue
+            own = 0 if after.inputs[0] is result else 1
+            other = after.inputs[1 - own]
+            if other is None or edit.is_constant(other) or (own == 1 and alone.get(other)):
+                continue  # of two such results, one stays float
+            self.keep[other] = None
+            self.readers.setdefault(other, {})[after.outputs[0].name or ""] = None
 
     def build(self) -> dict[str, Edge]:
         order = self._order()

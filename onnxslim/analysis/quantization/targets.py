@@ -81,6 +81,9 @@ class Target:
         operators: Operators that carry integers from layer to layer.
         costs: What operations take; None quantizes whatever can be.
         guard: Keep the runtime from quantizing excluded layers by itself.
+        vectors: Products of a matrix with a single vector, or with a single column, are quantized.
+        shortcuts: An Add behind a quantized Conv gets its other input quantized as well, so that
+            Conv, Add and Relu become one kernel.
     """
 
     name: str
@@ -93,6 +96,8 @@ class Target:
     operators: frozenset[str] = frozenset()
     costs: Costs | None = Costs()
     guard: bool = True
+    vectors: bool = True
+    shortcuts: bool = False
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -156,5 +161,7 @@ SHIPPED: tuple[Target, ...] = (
         placement="inputs",
         costs=None,
         guard=False,
+        vectors=False,
+        shortcuts=True,
     ),
 )
