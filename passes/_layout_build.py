@@ -54,15 +54,13 @@ def build(
 def _constant(
     value: ir.Value | None, perm: Perm, graph: ir.Graph, ctx: PassContext
 ) -> ir.Value | None:
-    """A constant in the other layout; scalars stay."""
+    """A constant in the other layout; single numbers stay."""
     tensor = edit.constant_tensor(value)
-    if value is None or tensor is None or tensor.size == 1 and len(tensor.shape) == 0:
+    if value is None or tensor is None or tensor.size == 1:
         return value
     array = tensor.numpy()
     full = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
     turned = full.transpose(inverse(perm))
-    if turned.shape == full.shape and array.size == 1:
-        return value
     shape = turned.shape
     while array.ndim < len(perm) and len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]

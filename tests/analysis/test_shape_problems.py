@@ -25,6 +25,7 @@ BAD: list[tuple[str, str, str, dict[str, Any]]] = [
     ("y = Concat<axis=0>(x, z)", "float[2,3] x, float[2,4] z", "axis 1 are 3 and 4", {}),
     ("y = Reshape(x, s)", "float[4] x", "more than one -1", {"s": [-1, -1]}),
     ("y = Reshape(x, s)", "float[4] x", "cannot reshape [4] to [3]", {"s": [3]}),
+    ("y = Reshape(x, s)", "float[4] x", "cannot reshape [4]: 4 elements by 3", {"s": [3, -1]}),
     ("y = Reshape(x, s)", "float[4] x", "4 elements by 3", {"s": [3, -1]}),
     ("y = Reshape(x, s)", "float[4] x", "copies dimension 1", {"s": [4, 0]}),
     ("y = Flatten<axis=5>(x)", X, "axis 5 is out of range", {}),

@@ -57,6 +57,11 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("y = Pad(x, p, , a)", "float[N,3,M] x", "float[N,3,M + 3]", {"p": [1, 2], "a": [-1]}),
     ("y = DepthToSpace<blocksize=2>(x)", X, "float[N,1,16,16]", {}),
     ("y = SpaceToDepth<blocksize=2>(x)", X, "float[N,16,4,4]", {}),
+    ("y = MaxRoiPool<pooled_shape=[2,3]>(x, r)", "float[N,4,8,8] x, float[M,5] r",
+     "float[M,4,2,3]", {}),
+    ("y = MaxRoiPool<pooled_shape=[2,3]>(x, r)", "float[N,4,8,8] x, float r", "float?", {}),
+    ("y = MaxRoiPool<pooled_shape=[2,3]>(x, r)", "float[N] x, float[M,5] r", "float?", {}),
+    ("y = MaxRoiPool(x, r)", "float[N,4,8,8] x, float[M,5] r", "float?", {}),
     ("y = CenterCropPad<axes=[2]>(x, s)", X, "float[N,4,5,8]", {"s": [5]}),
     # index
     ("y = Slice(x, s, e)", "float[N,9] x", "float[N,6]", {"s": [0, 1], "e": [2**31 - 1, 7]}),

@@ -29,6 +29,14 @@ def test_a_second_pair_goes(kind: type, opset: int) -> None:
     assert_pass(PASS, twice(z=kind(3), opset=opset), lines)
 
 
+@pytest.mark.parametrize(("kind", "goes"), [(np.int8, True), (np.int16, False)])
+def test_half_floats_carry_eight_bits(kind: type, goes: bool) -> None:
+    """Ten bits of fraction: 8 and two for the roundings fit, 16 do not."""
+    proto = twice(x="float16[2,4]", s=np.float16(0.05), z=kind(3), opset=21)
+    lines = ["q = QuantizeLinear(x, s, z)", "y = DequantizeLinear(q, s, z)"]
+    assert_pass(PASS, proto, lines if goes else None)
+
+
 def test_equal_parameters_under_other_names() -> None:
     body = PAIR.replace("{a}", "") + (
         "  p = QuantizeLinear(d, s2, z2)  y = DequantizeLinear(p, s, z)"

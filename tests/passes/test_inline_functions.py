@@ -124,6 +124,23 @@ def test_subgraphs_in_functions_and_calls_in_subgraphs() -> None:
     assert len(set(names)) == len(names) == 10
 
 
+def test_loops_in_functions() -> None:
+    """The body's inputs and initializers get names of their own at every call."""
+    body = """
+      b (int64 i, bool k, float[2,4,8,8] s) => (bool k1, float[2,4,8,8] s1)
+      <float one = {1.5}> { k1 = Identity(k)  s1 = Add(s, one) }
+    """
+    proto = model(
+        "t = local.F(n, x)  y = local.F(n, t)",
+        f"F (m, a) => (o) {{ h = Neg(a)  o = Loop (m, , h) <body = {body}> }}",
+        n="int64",
+    )
+    ctx = assert_pass(PASS, proto, _lines_of(proto))
+    graphs = [node.attributes["body"].value for node in ctx.model.graph if node.op_type == "Loop"]
+    names = [v.name for g in graphs for v in (*g.inputs, *g.initializers.values())]
+    assert len(graphs) == 2 and len(set(names)) == len(names) == 8
+
+
 def _lines_of(proto: onnx.ModelProto) -> list[str]:
     loaded = from_proto(proto)
     infer_shapes(loaded)

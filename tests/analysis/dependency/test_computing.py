@@ -54,6 +54,11 @@ CASES: dict[str, Case] = {
                         "x1/2=w0, x1/2=y1"),
     "Conv groups": ("Conv<group = 2>(x, w, b)", {"x": IMAGE, "w": (6, 2, 3, 3), "b": (6,)},
                     "w0=y1, w0=b0, x1 consumed, x1 alive, w1 whole"),
+    "Conv groups of a filter that is an input": (
+        "Conv<group = 2>(x, w)", {"x": IMAGE, "w": "float[6,2,3,3]"},
+        "w1*2=x1, w0=y1, x1 consumed, w1 consumed, w0 alive"),
+    "Conv depthwise with too few filters for blocks": (
+        "Conv<group = 4>(x, w)", {"x": IMAGE, "w": "float[4,1,3,3]"}, "x1=w0, x1=y1"),
     "Conv 1-D": ("Conv(x, w)", {"x": "float[2,4,9]", "w": (6, 4, 3)}, "x1=w1, w0=y1, x2 whole"),
     "Conv with a filter that is an input": ("Conv(x, w)", {"x": IMAGE, "w": "float[6,4,3,3]"},
                                             "x1=w1, w0=y1, x1 consumed, w1 consumed"),

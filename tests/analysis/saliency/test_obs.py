@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim.analysis.saliency.obs import Reader, obs_curve
+from onnxslim.analysis.dependency.groups import Role, Site
+from onnxslim.analysis.saliency.obs import Reader, _grouped_gram, obs_curve
+from onnxslim.graph.load import from_proto
+from tests.nets import net
 
 Array = np.ndarray
 
@@ -71,3 +74,20 @@ def test_errors_never_fall() -> None:
     curve = obs_curve([reader(300, 9)[0]], np.zeros(300, np.int64))
     assert (np.diff(curve.errors) >= -1e-12).all()
     assert len(set(curve.order.tolist())) == 300
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_channels_of_a_grouped_convolution_meet_inside_their_block(group: int) -> None:
+    filters = np.random.default_rng(group).standard_normal((8, 8 // group, 3, 3))
+    node = from_proto(
+        net(f"y = Conv<group = {group}>(x, w)", x="float[1,8,8,8]", w=filters.astype(np.float32))
+    ).graph[0]
+    dense = np.zeros((8, 8, 3, 3))
+    for block in range(group):
+        made, read = (slice(block * n, (block + 1) * n) for n in (8 // group, 8 // group))
+        dense[made, read] = filters[made]
+    x = node.inputs[0]
+    assert x is not None
+    found = _grouped_gram(Site(node, Role.CONSUME, x, 1, np.arange(8)))
+    assert found is not None
+    np.testing.assert_allclose(found, np.einsum("oihw,ojhw->ij", dense, dense), atol=1e-4)
