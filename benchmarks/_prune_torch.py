@@ -14,8 +14,13 @@ import sys
 import numpy as np
 import onnx
 import torch
-import torch_pruning as tp
-from onnx2torch import convert
+
+_VISION = torch.library.Library("torchvision", "FRAGMENT")
+for _kind in ("nms", "qnms"):  # torchvision is built for CUDA; its own operators are not needed
+    _VISION.define(f"{_kind}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+import torch_pruning as tp  # noqa: E402
+from onnx2torch import convert  # noqa: E402
 
 STEPS = 7
 MOST = 0.95

@@ -93,9 +93,12 @@ class Budget:
 
 _TORCH: dict[str, Any] = {
     "env": "torch_pruning",
-    "packages": ("torch", "torch-pruning==1.6.1", "onnx2torch==1.5.15", _RUNTIME, _ONNX),
+    "packages": (
+        "torch==2.13.0", "torchvision==0.28.0", "torch-pruning==1.6.1", "onnx2torch==1.5.15",
+        "onnxscript==0.7.2", _RUNTIME, _ONNX,
+    ),
     "draws": False,
-}
+}  # fmt: skip
 _SIM: dict[str, Any] = {"env": "onnxsim", "packages": ("onnxsim==0.8.1", _RUNTIME, _ONNX)}
 TOOLS = (
     Tool("ours", "default"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import onnx_ir as ir
+
 from onnxslim.api.options import RunOptions
 from onnxslim.api.samples import open_samples
 from onnxslim.errors import WorkerError
+from onnxslim.graph.save import stage
 from onnxslim.runtime.dims import Description
 from onnxslim.runtime.specs import Feed, specs_of
 from onnxslim.runtime.worker import Worker
@@ -109,6 +112,22 @@ def _latency(
             return speedup(first, second, feed), []
     except WorkerError as error:
         return None, [f"latency was not measured: {error}"]
+
+
+def latency_ratio(
+    dense: ir.Model,
+    candidate: ir.Model,
+    *,
+    worker: Worker,
+    options: RunOptions,
+    description: Description,
+) -> float | None:
+    """Latency of a model over that of the one that it was made from; None where it cannot run."""
+    with stage(dense) as first, stage(candidate) as second:
+        pairs = Pair(first.model_path, dense), Pair(second.model_path, candidate)
+        feed = _random_feed(pairs[0], worker, options, description)
+        seconds, _ = _latency(*pairs, feed, worker, options)
+    return None if seconds is None or not seconds[0] else seconds[1] / seconds[0]
 
 
 def _entry(

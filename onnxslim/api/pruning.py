@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api import prune_goals as goals
-from onnxslim.api.comparing import compare
+from onnxslim.api.comparing import compare, latency_ratio
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
 from onnxslim.api.prune_options import Amount, Goal, PruneOptions, one_budget
@@ -227,7 +228,11 @@ class _Job:
                 self.on_step, until=goals.deadline(asked.time_limit),
             )  # fmt: skip
         make = goals.pass_maker(asked, self.options.seed, self.description.dims)
-        chooser = goals.Chooser(self.model, make, search)
+        measure = None
+        if asked.latency_table is None and not self.dry_run:
+            measure = partial(latency_ratio, worker=self.worker, options=self.options,
+                              description=self.description)  # fmt: skip
+        chooser = goals.Chooser(self.model, make, search, measure)
         try:
             self.made_by = chooser.choose(
                 goal, asked, self.before.macs, len(self.data or ()), self.ctx,
@@ -386,12 +391,8 @@ class _Job:
         """The result when the budget cannot be met: the model as it was."""
         path = path_of(self.source)
         return PruneResult(
-            model=self.model,
-            before=self.before,
-            after=summarize(self.model, self.bytes),
-            passes=entries_of(self.records),
-            verification=NOT_VERIFIED,
-            warnings=list(self.ctx.warnings),
-            input=None if path is None else str(path),
+            model=self.model, before=self.before, after=summarize(self.model, self.bytes),
+            passes=entries_of(self.records), verification=NOT_VERIFIED,
+            warnings=list(self.ctx.warnings), input=None if path is None else str(path),
             budget=missed_entry(self.goal),
-        )
+        )  # fmt: skip
