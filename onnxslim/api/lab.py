@@ -47,7 +47,8 @@ FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
 """Ways to choose integers, until one helps."""
 AUTO = ("minmax", "mse", "percentile")
 CAUTION = (2.0, 4.0)
-CLEAR_GAIN, NO_LOSS = 1.25, 0.97
+CLEAR_GAIN, LEAST_GAIN = 1.25, 1.05
+"""Times as fast as float that need no further search, and that are the least worth integers."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class Lab:
         stack: Closes what is opened here.
         on_step: Called with what is being done.
         cache: Keep what was observed for the next run.
+        speed: Times as fast as float that the fastest plan is; NaN when none was timed.
     """
 
     model: ir.Model
@@ -169,6 +171,7 @@ class Lab:
     stack: ExitStack
     on_step: Callable[[str], None]
     cache: bool = False
+    speed: float = math.nan
     digest: str = ""
     tries: int = 0
     path: Path = field(init=False)
@@ -273,8 +276,8 @@ class Lab:
     def fastest(self, item: Any) -> tuple[Any, Plan]:
         """The pass with as much caution as makes the fastest model, and its plan.
 
-        More caution is only tried where integers gain little. When no plan is as fast as the float
-        model, nothing is quantized.
+        More caution is only tried where integers gain little. When no plan is clearly faster than
+        the float model, nothing is quantized.
         """
         plan = self.plan(item)
         self.observe(plan.observed)
@@ -290,7 +293,7 @@ class Lab:
             found = self._speed(tried, plan)
             if found > 1.03 * speed:
                 best, speed = (tried, plan), found
-        if speed < NO_LOSS:
+        if speed < LEAST_GAIN:
             none = replace(item, caution=math.inf)
             return none, self.plan(none)
         return best
@@ -302,8 +305,10 @@ class Lab:
         feed = next(self.samples.source.rebatched(1).feeds())
         with self.apply(item, plan) as staged, self.open(staged.model_path) as session:
             floating, integer = speedup(self.session, session, feed)
-        logger.info("caution %s: %.2fx", item.caution, floating / integer)
-        return floating / integer
+        found = floating / integer
+        self.speed = found if math.isnan(self.speed) else max(self.speed, found)
+        logger.info("caution %s: %.2fx", item.caution, found)
+        return found
 
     def best_calibrator(self, item: Any, plan: Plan, names: Sequence[str] = AUTO) -> Attempt:
         """The calibrator whose model comes closest on the held-back samples."""

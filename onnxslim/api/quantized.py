@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,15 @@ class QuantizeResult(Result):
             plan=self.plan,
             **self.judgement.to_json(),
         )
+
+
+def not_worth(speed: float) -> str:
+    """The warning that nothing became integers; speed over float of the best plan, NaN untimed."""
+    how = "reckoned, not timed" if math.isnan(speed) else f"{speed:.2f}x as fast as float at best"
+    return (
+        f"no layer is worth integers here ({how}): the result is the simplified float model "
+        "(--include 'op:*' quantizes all the same)"
+    )
 
 
 def layer_entries(

@@ -19,7 +19,7 @@ from onnxslim.api.lab import AUTO, Attempt, Done, Lab, Samples, run_passes, spli
 from onnxslim.api.optimizing import FEEDS, optimize
 from onnxslim.api.options import RunOptions
 from onnxslim.api.plausible import contradiction
-from onnxslim.api.quantized import QuantizeOptions, QuantizeResult, layer_entries
+from onnxslim.api.quantized import QuantizeOptions, QuantizeResult, layer_entries, not_worth
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import CalibrationError, TargetError, UsageError, VerificationError
@@ -249,10 +249,7 @@ class _Job:
         if get_target(self.asked.target).costs is not None and not self.asked.include:
             item, plan = lab.fastest(item)
             if not plan.quantized:
-                self.warnings.append(
-                    "no layer is worth integers here: the result is the simplified float model "
-                    "(--include 'op:*' quantizes all the same)"
-                )
+                self.warnings.append(not_worth(lab.speed))
             return item, plan
         plan = lab.plan(item)
         lab.observe(plan.observed)

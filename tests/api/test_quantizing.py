@@ -14,6 +14,7 @@ import onnx_ir as ir
 import pytest
 
 import onnxslim
+from onnxslim.api import lab
 from onnxslim.api.checking import Judgement
 from onnxslim.api.lab import split
 from onnxslim.api.quantizing import quantize
@@ -183,8 +184,20 @@ def test_nothing_is_quantized_where_nothing_pays(data: Path) -> None:
     small = net("h = Conv(x, w)  y = Relu(h)", x="float[N,32,8,8]", w=(2, 32, 1, 1))
     result = run(data, small, include=())
     assert not any(x["quantized"] for x in result.layers)
-    assert any("no layer is worth integers" in w for w in result.warnings)
+    assert any("no layer is worth integers here (reckoned" in w for w in result.warnings)
     assert not [n for n in result.model.graph if n.op_type == "QuantizeLinear"]
+
+
+@pytest.mark.parametrize(("speed", "quantized"), [(1.04, 0), (1.06, 3)])
+def test_what_is_timed_as_hardly_faster_stays_float(
+    data: Path, monkeypatch: pytest.MonkeyPatch, speed: float, quantized: int
+) -> None:
+    """Design section 0, trap 9: int8 does not always win; the figure is said."""
+    monkeypatch.setattr(lab, "speedup", lambda *given: (speed, 1.0))
+    result = run(data, calibrator="minmax", include=())
+    assert sum(x["quantized"] for x in result.layers) == quantized
+    said = "no layer is worth integers here (1.04x as fast as float at best)"
+    assert any(said in w for w in result.warnings) == (not quantized)
 
 
 def test_int8_for_cuda_is_warned_of() -> None:
