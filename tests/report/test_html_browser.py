@@ -52,6 +52,16 @@ def painted(browser: Chromium) -> int:
     )
 
 
+def shows(browser: Chromium, colours: int) -> bool:
+    """Whether the canvas comes to hold that many colours: a busy machine is late with frames."""
+    deadline = time.monotonic() + 20
+    while painted(browser) < colours:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def press(browser: Chromium, key: str) -> None:
     browser.run(f"""document.getElementById("canvas").dispatchEvent(
         new KeyboardEvent("keydown", {{key: {key!r}, bubbles: true}}))""")
@@ -60,7 +70,7 @@ def press(browser: Chromium, key: str) -> None:
 def test_it_opens(browser: Chromium, optimized: Path) -> None:
     ready(browser, optimized)
     assert browser.run("document.getElementById('canvas').dataset.ready") == "55"
-    assert painted(browser) > 10
+    assert shows(browser, 11)
 
 
 def test_dark_mode(browser: Chromium, optimized: Path) -> None:
@@ -69,7 +79,7 @@ def test_dark_mode(browser: Chromium, optimized: Path) -> None:
     light = browser.run(script)
     ready(browser, optimized, dark=True)
     assert browser.run(script) != light
-    assert painted(browser) > 10
+    assert shows(browser, 11)
 
 
 def test_going_through_the_changes(browser: Chromium, optimized: Path) -> None:
@@ -98,7 +108,7 @@ def test_search_and_overlay(browser: Chromium, optimized: Path) -> None:
     for choice in choices:
         browser.run(f"""{{const c = document.getElementById("colour"); c.value = {choice!r};
             c.dispatchEvent(new Event("change"));}}""")
-        assert painted(browser) > 5
+        assert shows(browser, 6)
     assert browser.complaints() == []
 
 
@@ -163,8 +173,8 @@ def test_a_large_graph_opens_folded_and_unfolds(browser: Chromium, tmp_path: Pat
     ready(browser, path)
     assert browser.run("document.getElementById('canvas').dataset.ready") == "6002"
     assert browser.run("document.getElementById('fold').checked") is True
-    assert painted(browser) > 10
+    assert shows(browser, 11)
     browser.run("document.getElementById('fold').click()")
-    assert painted(browser) > 5
+    assert shows(browser, 6)
     press(browser, "0")
-    assert painted(browser) >= 2 and browser.complaints() == []
+    assert shows(browser, 2) and browser.complaints() == []

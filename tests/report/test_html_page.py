@@ -17,6 +17,7 @@ import onnxslim
 from onnxslim.api.reporting import check_report, report_text, write_report
 from onnxslim.demo import labelled_path, model_path
 from onnxslim.errors import UsageError
+from onnxslim.pipeline.registry import get_pass
 from onnxslim.report.html.cells import MOST_ROWS, Curve, bar, cell, change, table
 from onnxslim.report.html.page import chart, nice
 from onnxslim.report.html.sections import sections, title_of, verdict
@@ -136,6 +137,35 @@ def test_every_document_has_its_sections(
     assert title_of(document)
     text = report_text(document)
     assert 'id="canvas"' not in text and "undefined" not in text.split("<script")[0]
+
+
+def test_what_differs_reads_as_in_the_terminal(documents: dict[str, dict[str, Any]]) -> None:
+    (found,) = (s for s in sections(documents["diff"]) if s.key == "difference")
+    told = onnxslim.diff(model_path(), onnxslim.optimize(model_path()).model).text(None)
+    lines = [line for one in found.lines for line in one.items]
+    assert lines and all(f"  {line}" in told for line in lines)
+    heads = [one.text for one in found.lines]
+    assert any(text.endswith("x: BatchNormalization folded into Conv") for text in heads), heads
+    hunks = documents["diff"]["hunks"]
+    assert all(hunks[int(x.key)]["title"] in x.text for x in found.lines if x.key)
+
+
+def test_passes_that_did_nothing_are_named_once_and_defaults_never() -> None:
+    entry = {"rewrites": 0, "skipped": {}, "seconds": 0.1}
+    given = {**get_pass("prune-channels")().options(), "macs": 0.5}  # as in the document
+    options = json.loads(json.dumps(given))
+    document = {
+        "command": "prune",
+        "passes": [
+            *[{**entry, "name": "fold-shape", "options": {}}] * 3,
+            {**entry, "name": "prune-channels", "options": options, "rewrites": 2},
+            {**entry, "name": "of-another", "options": {"a": 1}, "rewrites": 2},
+        ],
+    }
+    (found,) = (s for s in sections(document) if s.key == "passes")
+    assert found.lines[0].text == "3 passes found nothing to do"
+    assert found.lines[0].items == ["fold-shape (3 times)"]
+    assert [row[2].text for row in found.tables[0].rows] == ["macs=0.5", "a=1"]
 
 
 def test_verdicts(documents: dict[str, dict[str, Any]]) -> None:

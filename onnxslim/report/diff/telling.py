@@ -32,11 +32,13 @@ class Group:
 
     Attributes:
         title: What happened.
+        first: Index of the first of them.
         count: How often.
         lines: One or more per hunk.
     """
 
     title: str
+    first: int = 0
     count: int = 0
     lines: list[str] = field(default_factory=list)
 
@@ -50,8 +52,8 @@ def groups(delta: Delta) -> list[Group]:
     """Hunks by title, those that touch most nodes first."""
     found: dict[str, Group] = {}
     weight: dict[str, int] = {}
-    for hunk in delta.hunks:
-        group = found.setdefault(hunk.title, Group(hunk.title))
+    for index, hunk in enumerate(delta.hunks):
+        group = found.setdefault(hunk.title, Group(hunk.title, index))
         group.count += 1
         group.lines += _hunk(delta, hunk)
         size = len(hunk.removed) + len(hunk.added) + len(hunk.changed) + len(hunk.initializers)

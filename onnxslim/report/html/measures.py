@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+from onnxslim.report.diff.telling import facts, groups
 from onnxslim.report.html.cells import (
     Card,
     Cell,
@@ -17,6 +19,9 @@ from onnxslim.report.html.cells import (
     count,
     table,
 )
+
+_LINES = 200
+"""Lines of one group of changes on the page."""
 
 Document = Mapping[str, Any]
 
@@ -270,47 +275,16 @@ def _difference(document: Document) -> Iterator[Section]:
         Card("Added", str(len(delta["nodes"]["added"]))),
         Card("Changed", str(sum(len(delta[k]["changed"]) for k in ("nodes", "initializers")))),
     ]  # fmt: skip
-    groups: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for index, hunk in enumerate(delta["hunks"]):
-        groups.setdefault(hunk["title"], []).append((index, hunk))
-    for title, hunks in groups.items():
-        items = [text for _, hunk in hunks for text in _hunk_items(delta, hunk)]
-        many = f" ({len(hunks)} times)" if len(hunks) > 1 else ""
-        section.lines.append(Line(title + many, "", items[:200], str(hunks[0][0])))
-    for key, label in (("inputs", "Input"), ("outputs", "Output")):
-        for kind, entries in delta[key].items():
-            section.lines += [Line(f"{label} {kind}: {_was_is(e)}", "warn") for e in entries]
-    section.lines += [Line(f"{k}: {_was_is(v)}") for k, v in delta["meta"].items()]
+    told: Any = SimpleNamespace(**delta)
+    told.hunks = [SimpleNamespace(**hunk) for hunk in delta["hunks"]]
+    for group in groups(told):
+        lines = group.lines[:_LINES]
+        if len(lines) < len(group.lines):
+            lines.append(f"... {len(group.lines) - len(lines)} more, in the JSON document below")
+        section.lines.append(Line(group.heading, "", lines, str(group.first)))
+    section.lines += [Line(text, "warn") for text in facts(told)]
     section.lines += [Line(str(text), "mute") for text in delta["cosmetic"]]
     yield section
-
-
-def _hunk_items(delta: Mapping[str, Any], hunk: Mapping[str, Any]) -> Iterator[str]:
-    for sign, key in (("\u2212", "removed"), ("+", "added"), ("~", "changed")):
-        for index in hunk[key]:
-            entry = delta["nodes"][key][index]
-            yield f"{sign} {entry['op']} {entry['name']}" + (
-                f": {_was_is(entry)}" if key == "changed" else ""
-            )
-    for place in hunk["initializers"]:
-        kind, _, number = place.partition(":")
-        entry = delta["initializers"][kind][int(number)]
-        yield f"~ weight {entry['name']}: {_was_is(entry)}"
-
-
-def _was_is(entry: Mapping[str, Any]) -> str:
-    if "was" in entry and "is" in entry:
-        was, now = entry["was"], entry["is"]
-        if isinstance(was, Mapping) and isinstance(now, Mapping):
-            keys = [k for k in {**was, **now} if was.get(k) != now.get(k)]
-            return "; ".join(f"{k} {_short(was.get(k))} \u2192 {_short(now.get(k))}" for k in keys)
-        return f"{_short(was)} \u2192 {_short(now)}"
-    return str(entry.get("name", ""))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else text[:119] + "\u2026"
 
 
 MEASURES: tuple[Callable[[Document], Iterator[Section]], ...] = (

@@ -52,7 +52,7 @@
     }
   }
   document.querySelectorAll("table.sortable").forEach(sortable);
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details:not(.mute)").forEach((d) => { d.open = true; }));
 
   // ---------------------------------------------------------------- graph
   const SIGN = ["", "+", "\u2212", "~"];

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from onnxslim.errors import UnknownPassError
+from onnxslim.pipeline.registry import get_pass
 from onnxslim.report.html.cells import Card, Cell, Line, Section, bytes_text, change, count, table
 from onnxslim.report.html.measures import MEASURES
 
@@ -105,7 +108,7 @@ def _summary(document: Document) -> Iterator[Section]:
     if before and after:
         for key, label, show in _ROWS:
             b, a = before.get(key), after.get(key)
-            tone = _tone(b, a)
+            tone = "" if key == "nodes" and _is_encoded(after) else _tone(b, a)
             percent = change(b, a) if key != "opset" else ""
             detail = "unchanged" if b == a else f"was {show(b)}" + f", {percent}" * bool(percent)
             cards.append(Card(label, show(a), detail, tone))
@@ -118,6 +121,11 @@ def _summary(document: Document) -> Iterator[Section]:
     cards += _measured_cards(document)
     if cards:
         yield Section("summary", "Summary", cards=cards)
+
+
+def _is_encoded(summary: Mapping[str, Any]) -> bool:
+    """Whether nodes say where numbers are quantized: more of them cost nothing."""
+    return "DequantizeLinear" in summary["operators"]
 
 
 def _measured_cards(document: Document) -> Iterator[Card]:
@@ -178,7 +186,7 @@ def _passes(document: Document) -> Iterator[Section]:
         if not p["rewrites"] and not p["skipped"]:
             idle.append(p["name"])
             continue
-        options = ", ".join(f"{k}={v}" for k, v in p["options"].items() if v not in (None, "", []))
+        options = ", ".join(f"{k}={v}" for k, v in _set_options(p))
         refused = sum(p["skipped"].values())
         rows.append((
             number, p["name"], options,
@@ -194,7 +202,8 @@ def _passes(document: Document) -> Iterator[Section]:
         section.tables.append(table(columns, rows))
     if idle:
         plural = "pass" if len(idle) == 1 else "passes"
-        section.lines.append(Line(f"{len(idle)} {plural} found nothing to do", "mute", idle))
+        often = [f"{name} ({n} times)" if n > 1 else name for name, n in Counter(idle).items()]
+        section.lines.append(Line(f"{len(idle)} {plural} found nothing to do", "mute", often))
     for p in passes:
         reasons = sorted(p["skipped"].items(), key=lambda item: (-item[1], item[0]))
         if reasons:
@@ -202,6 +211,18 @@ def _passes(document: Document) -> Iterator[Section]:
             total = sum(p["skipped"].values())
             section.lines.append(Line(f"{p['name']} refused {total}", "", items))
     yield section
+
+
+def _set_options(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Options of a pass that are not what they are by default."""
+    try:
+        defaults = get_pass(entry["name"])().options()
+    except UnknownPassError:
+        defaults = {}
+    for key, value in entry["options"].items():
+        usual = defaults.get(key, ...)
+        if value != usual and not (isinstance(usual, tuple) and value == list(usual)):
+            yield key, value
 
 
 def _stages(document: Document) -> Iterator[Section]:
