@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
+from tests.analysis.dependency import test_movement
 from tests.analysis.dependency.oracle import Ruled, rule
 from tests.analysis.dependency.test_computing import CASES, model_of
 
@@ -11,9 +13,8 @@ NO_DATA = {"Gather of a table", "DequantizeLinear", "DequantizeLinear by blocks"
 """Their first input is no data, or they have none."""
 
 
-def _of_unknown_rank(case: str, index: int) -> Ruled:
-    """A case whose input number ``index`` has no shape."""
-    proto = model_of(case)
+def _of_unknown_rank(proto: onnx.ModelProto, index: int) -> Ruled:
+    """The rule of a model whose input number ``index`` has no shape."""
     for value in (proto.graph.input[index], *proto.graph.output):
         value.type.tensor_type.ClearField("shape")
     return rule(proto)
@@ -21,10 +22,16 @@ def _of_unknown_rank(case: str, index: int) -> Ruled:
 
 @pytest.mark.parametrize("case", [c for c in CASES if c not in NO_DATA])
 def test_nothing_leaves_where_the_rank_is_unknown(case: str) -> None:
-    assert _of_unknown_rank(case, 0).classes() == []
+    assert _of_unknown_rank(model_of(case), 0).classes() == []
+
+
+@pytest.mark.parametrize("case", test_movement.CASES)
+def test_nothing_leaves_where_the_rank_of_what_moves_is_unknown(case: str) -> None:
+    proto = test_movement.model_of(*test_movement.CASES[case], test_movement.OUTPUTS.get(case, 1))
+    assert _of_unknown_rank(proto, 0).classes() == []
 
 
 def test_an_initial_state_of_unknown_rank_keeps_the_hidden_units() -> None:
-    ruled = _of_unknown_rank("LSTM with states", 1)
+    ruled = _of_unknown_rank(model_of("LSTM with states"), 1)
     roots = ruled.roots(ruled.node.outputs[0], 3)
     assert roots is None or not roots.any()
