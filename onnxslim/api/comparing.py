@@ -7,10 +7,16 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.options import RunOptions
 from onnxslim.api.samples import open_samples
 from onnxslim.errors import WorkerError
+from onnxslim.graph.duplicate import duplicate
+from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.save import stage
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.manager import Manager
+from onnxslim.pipeline.recipes import get_recipe
 from onnxslim.runtime.dims import Description
 from onnxslim.runtime.specs import Feed, specs_of
 from onnxslim.runtime.worker import Worker
@@ -114,20 +120,29 @@ def _latency(
         return None, [f"latency was not measured: {error}"]
 
 
-def latency_ratio(
-    dense: ir.Model,
-    candidate: ir.Model,
+def latencies(
+    original: ir.Model,
+    cut: ir.Model,
     *,
     worker: Worker,
     options: RunOptions,
     description: Description,
-) -> float | None:
-    """Latency of a model over that of the one that it was made from; None where it cannot run."""
-    with stage(dense) as first, stage(candidate) as second:
-        pairs = Pair(first.model_path, dense), Pair(second.model_path, candidate)
+) -> tuple[float, float] | None:
+    """Milliseconds of a model, and of what is cut from it when it is simplified as it will be.
+
+    Returns:
+        None where one of them cannot run.
+    """
+    copy = duplicate(cut)
+    copy_provenance(cut, copy)
+    infer_shapes(copy)
+    Manager(get_recipe("default")).run(copy, PassContext(copy, worker=worker))
+    infer_shapes(original)
+    with stage(original) as first, stage(copy) as second:
+        pairs = Pair(first.model_path, original), Pair(second.model_path, copy)
         feed = _random_feed(pairs[0], worker, options, description)
         seconds, _ = _latency(*pairs, feed, worker, options)
-    return None if seconds is None or not seconds[0] else seconds[1] / seconds[0]
+    return None if seconds is None else (1e3 * seconds[0], 1e3 * seconds[1])
 
 
 def _entry(

@@ -50,8 +50,8 @@ _STEPS = 12
 _CLOSE, _CORRECTIONS = 0.05, 3
 """A latency this near to the one asked for is met; how often a prediction is corrected."""
 
-Measure = Callable[[ir.Model, ir.Model], float | None]
-"""Latency of the second model over the first one's; None where it cannot be measured."""
+Measure = Callable[[ir.Model], tuple[float, float] | None]
+"""Milliseconds of the model given and of a cut one; None where it cannot be measured."""
 
 
 @dataclass
@@ -140,8 +140,8 @@ class Chooser:
         Raises:
             TargetError: When no width is fast enough.
         """
-        limit = goal.amount if goal.absolute else goal.amount * table.median_ms
-        target, tried = limit, list[tuple[float, Pass]]()
+        target = goal.amount if goal.absolute else goal.amount * table.median_ms
+        tried: list[tuple[float, Pass, str]] = []
         for _ in range(_CORRECTIONS):
             try:
                 made_by, predicted, cut = self._largest(target, table, ctx)
@@ -149,20 +149,21 @@ class Chooser:
                 if tried:
                     break
                 raise
-            ratio = None if self.measure is None else self.measure(self.model, cut)
-            if ratio is None:
-                tried.append((predicted, made_by))
+            times = None if self.measure is None else self.measure(cut)
+            if times is None:
+                note = f"predicted from the table: {predicted:.3g} ms of {table.median_ms:.3g} ms"
+                tried.append((1.0, made_by, note))
                 break
-            took = ratio * table.median_ms
-            tried.append((took, made_by))
-            if abs(took / limit - 1) <= _CLOSE:
+            whole, took = times
+            off = took / (goal.amount if goal.absolute else goal.amount * whole)
+            tried.append((off, made_by, f"measured before recovery: {took:.3g} of {whole:.3g} ms"))
+            if abs(off - 1) <= _CLOSE:
                 break
-            target *= limit / took
-        fits = [t for t in tried if t[0] <= limit * (1 + _CLOSE)]
-        took, best = max(fits, key=lambda t: t[0]) if fits else min(tried, key=lambda t: t[0])
-        how = "predicted from the table" if self.measure is None else "measured before recovery"
-        self.notes.append(f"latency {how}: {took:.3g} ms of {table.median_ms:.3g} ms")
-        return best
+            target /= off
+        fits = [t for t in tried if t[0] <= 1 + _CLOSE]
+        best = max(fits, key=lambda t: t[0]) if fits else min(tried, key=lambda t: t[0])
+        self.notes.append(f"latency {best[2]}")
+        return best[1]
 
     def _largest(
         self, limit: float, table: LatencyTable, ctx: PassContext

@@ -14,7 +14,7 @@ from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api import prune_goals as goals
-from onnxslim.api.comparing import compare, latency_ratio
+from onnxslim.api.comparing import compare, latencies
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
 from onnxslim.api.prune_options import Amount, Goal, PruneOptions, one_budget
@@ -230,7 +230,8 @@ class _Job:
         make = goals.pass_maker(asked, self.options.seed, self.description.dims)
         measure = None
         if asked.latency_table is None and not self.dry_run:
-            measure = partial(latency_ratio, worker=self.worker, options=self.options,
+            given = open_model(self.source, allow_external_dir=self.allow_external_dir)
+            measure = partial(latencies, given, worker=self.worker, options=self.options,
                               description=self.description)  # fmt: skip
         chooser = goals.Chooser(self.model, make, search, measure)
         try:

@@ -27,7 +27,7 @@ class Predicted(Chooser):
 
 def choose(ratios: list[float] | None) -> tuple[Any, str]:
     """The limit chosen for 5 of 10 ms, and the note, with these measurements in turn."""
-    measure = None if ratios is None else lambda dense, cut: ratios.pop(0)
+    measure = None if ratios is None else lambda cut: (10.0, 10 * ratios.pop(0))
     chooser = Predicted(NOTHING, NOTHING, None, measure)
     return chooser.latency(HALF, TABLE, NOTHING), chooser.notes[0]
 
@@ -46,7 +46,7 @@ def choose(ratios: list[float] | None) -> tuple[Any, str]:
 def test_a_prediction_is_corrected(ratios: list[float], limit: Any, took: str, left: int) -> None:
     found, note = choose(ratios)
     assert found == limit and len(ratios) == left
-    assert note == f"latency measured before recovery: {took} ms of 10 ms"
+    assert note == f"latency measured before recovery: {took} of 10 ms"
 
 
 def test_a_table_of_another_machine_is_believed() -> None:

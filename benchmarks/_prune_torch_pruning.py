@@ -1,6 +1,6 @@
 """Prunes with Torch-Pruning to a part of the arithmetic; runs in that tool's own environment.
 
-python _prune_torch.py MODEL CALIB.npz OUT CONFIG MACS
+python _prune_torch_pruning.py MODEL CALIB.npz OUT CONFIG MACS
 
 The network is rebuilt from the ONNX file by onnx2torch, since Torch-Pruning needs modules, and
 exported again. There is no retraining: nobody has labels here.
