@@ -66,6 +66,31 @@ def test_a_dry_run_prints_the_plan(
 
 
 @pytest.mark.parametrize(
+    ("more", "floats"),
+    [
+        (["--exclude", "h"], ["h"]),
+        (["--exclude", "[k]"], ["k"]),
+        (["--exclude", "op:Conv"], ["h", "k"]),
+        (["--exclude", "h", "--exclude", "k"], ["h", "k"]),
+        (["--include", "k"], ["h"]),
+        (["--include", "op:C*", "--exclude", "k"], ["k"]),
+    ],
+)
+def test_layers_are_chosen_by_name_glob_and_type(
+    files: tuple[str, str, str],
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    floats: list[str],
+) -> None:
+    model, *_ = files
+    included = [] if "--include" in more else ["--include", "op:*"]
+    assert invoke(["quantize", model, "--dry-run", *included, *more]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    kept = [line.split()[1] for line in lines if line.endswith("float: excluded")]
+    assert kept == floats
+
+
+@pytest.mark.parametrize(
     ("more", "text"),
     [
         ([], "--data"),
