@@ -153,7 +153,8 @@ def _per_channel(operand: ir.Value, target: Target, layer: Layer) -> Array | Non
     if array.size == 1 and array.ndim <= behind + 1:
         return np.full(m, float(array.reshape(-1)[0]))
     at = array.ndim - 1 - behind
-    if at < 0 or array.shape[at] != m or array.size != m or array.ndim > layer.weight.ndim + 1:
+    rank = edit.rank_of(target.point) or layer.weight.ndim  # more axes would move the channels
+    if at < 0 or array.shape[at] != m or array.size != m or array.ndim > rank:
         return None
     return array.astype(np.float64).reshape(m)
 
