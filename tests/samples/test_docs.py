@@ -67,6 +67,23 @@ def test_shell_example_runs(text: str, checkout: Path) -> None:
     run(["bash", "-c", installed + text], checkout)
 
 
+def test_the_modules_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    layers = {p.name for p in (ROOT / "onnxslim").iterdir() if p.is_dir()}
+    table = set(re.findall(r"^\| `(\w+)` \|", text, re.M))
+    assert layers - table - {"__pycache__", "demo", "passes"} == set()
+    named = re.findall(rf"\b({'|'.join(layers)})[./]([a-z_]+)(?:\.([a-z_]+))?", text)
+    for layer, name, inner in named:
+        path = ROOT / "onnxslim" / layer / name
+        found = path.is_dir() or path.with_suffix(".py").exists()
+        if not found:
+            found = f"def {name}(" in (ROOT / "onnxslim" / layer / "__init__.py").read_text("utf-8")
+        assert found, f"{layer}.{name}"
+        if inner and path.with_suffix(".py").exists():
+            assert f"def {inner}(" in path.with_suffix(".py").read_text("utf-8"), inner
+    assert len(named) > 10
+
+
 def test_other_blocks_name_a_language_that_is_not_run() -> None:
     known = {"", "python", "sh", "bash", "toml", "text", "yaml", "json", "mermaid", "make"}
     for file in FILES:
