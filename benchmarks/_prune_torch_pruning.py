@@ -31,6 +31,18 @@ IMPORTANCES = {
 }
 
 
+class Plain(torch.nn.Module):
+    """A module without the attribute ``graph``, which the exporter takes for its own."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same."""
+        return self.inner(x)
+
+
 def prune(model: torch.nn.Module, example: torch.Tensor, ratio: float, config: str) -> float:
     """Prune in place; returns the multiply-accumulates left."""
     kind, _, scope = config.partition("-")
@@ -64,7 +76,7 @@ def main() -> None:
         sys.exit(f"keeps more than {part} of the arithmetic at ratio {MOST}")
     name = proto.graph.input[0].name
     torch.onnx.export(
-        best, (example,), target, input_names=[name], dynamo=False,
+        Plain(best), (example,), target, input_names=[name], dynamo=False,
         dynamic_axes={name: {0: "batch"}}, opset_version=17,
     )  # fmt: skip
 
