@@ -11,10 +11,11 @@ import numpy as np
 from onnxslim.errors import UsageError
 from onnxslim.runtime.reducers import Array, MinMax, Reducer, State
 
-_BLOCK = 1 << 15  # elements counted at a time: they stay in the processor's cache
+_BLOCK = 1 << 14  # elements counted at a time: they stay in the processor's cache
 _PIECE = 1 << 17  # elements compared at a time: likewise
-_STEPS = (11, 13, 17, 19, 23, 29, 31, 37, 43, 53, 61, 71, 83, 97, 113, 131, 151, 179, 211, 251)
-"""Primes that divide no usual number of channels or columns: none of these is left out."""
+_STEPS = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 43, 53, 61, 71, 83, 97, 113, 131, 151, 179, 251)
+"""Primes: most divide no usual number of channels or columns, so that none of these is left out;
+for the others every batch starts elsewhere."""
 
 
 class Histogram(Reducer):
@@ -24,9 +25,8 @@ class Histogram(Reducer):
 
     Args:
         bins: A power of two, at least 4.
-        most: Count about so many values of a batch, evenly spaced (up to eleven times as many, as
-            small steps would always meet the same channels); 0 counts all. Minimum and maximum are
-            those of all values, the mean is that of the counted ones.
+        most: Count about so many values of a batch, evenly spaced; 0 counts all. Minimum and
+            maximum are those of all values, the mean is that of the counted ones.
     """
 
     kind: ClassVar[str] = "histogram"
@@ -41,6 +41,8 @@ class Histogram(Reducer):
         self._counts = np.zeros(bins, np.int64)
         self._zeros = 0
         self._range = MinMax()
+        self._batches = 0
+        self._waiting: list[Array] = []  # to be counted, less than a block in all
 
     def options(self) -> dict[str, Any]:
         return {"bins": self.bins, "most": self.most}
@@ -51,14 +53,24 @@ class Histogram(Reducer):
             return
         if flat.dtype.kind != "f" or flat.dtype.itemsize < 4:
             flat = flat.astype(np.float32 if flat.dtype.itemsize < 4 else np.float64)
-        low, high, counted = _seen(flat, self._step(flat.size))
+        step = self._step(flat.size)
+        low, high, counted = _seen(flat, step, self._batches % step)
+        self._batches += 1
         if math.isfinite(low) and math.isfinite(high):
             self._range.see(low, high, float(counted.sum(dtype=np.float64)), counted.size)
         else:
             self._range.update(flat)
             counted = counted[np.isfinite(counted)]
-        for start in range(0, counted.size, _BLOCK):
-            self._count(counted[start : start + _BLOCK])
+        self._waiting.append(counted)
+        if sum(part.size for part in self._waiting) >= _BLOCK:
+            self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        if self._waiting:
+            counted = np.concatenate(self._waiting)
+            self._waiting.clear()
+            for start in range(0, counted.size, _BLOCK):
+                self._count(counted[start : start + _BLOCK])
 
     def _step(self, size: int) -> int:
         """One in how many values is counted."""
@@ -108,6 +120,8 @@ class Histogram(Reducer):
             self._exponent += 1
 
     def merge(self, other: Self) -> None:
+        self._count_waiting()
+        other._count_waiting()
         self._range.merge(other._range)
         self._zeros += other._zeros
         if other._exponent is None:
@@ -120,6 +134,7 @@ class Histogram(Reducer):
         self._counts = self._counts + narrow._counts
 
     def state(self) -> State:
+        self._count_waiting()
         exponent = [] if self._exponent is None else [self._exponent]
         return {
             "exponent": np.array(exponent, np.int64),
@@ -129,6 +144,7 @@ class Histogram(Reducer):
         }
 
     def load(self, state: Mapping[str, Array]) -> Self:
+        self._waiting.clear()
         self._exponent = int(state["exponent"][0]) if state["exponent"].size else None
         self._counts = state["counts"].copy()
         self._zeros = int(state["zeros"])
@@ -137,23 +153,24 @@ class Histogram(Reducer):
 
     def result(self) -> dict[str, Any]:
         """``counts`` (zeros left out), ``edges`` (bins + 1), ``zeros``, and the facts of MinMax."""
+        self._count_waiting()
         radius = 0.0 if self._exponent is None else math.ldexp(1.0, self._exponent)
         edges = np.arange(-(self.bins // 2), self.bins // 2 + 1) * (2 * radius / self.bins)
         facts = {"counts": self._counts, "edges": edges, "zeros": self._zeros}
         return {**facts, **self._range.result()}
 
 
-def _seen(flat: Array, step: int) -> tuple[float, float, Array]:
-    """Minimum and maximum of all values, and every ``step``-th of them."""
+def _seen(flat: Array, step: int, first: int) -> tuple[float, float, Array]:
+    """Minimum and maximum of all values, and every ``step``-th of them from ``first`` on."""
     if flat.size <= _PIECE:
-        return float(flat.min()), float(flat.max()), np.ascontiguousarray(flat[::step])
-    lows, highs, parts = zip(*_pieces(flat, step), strict=True)
+        return float(flat.min()), float(flat.max()), flat[first::step].copy()
+    lows, highs, parts = zip(*_pieces(flat, step, first), strict=True)
     return float(np.min(lows)), float(np.max(highs)), np.concatenate(parts)
 
 
-def _pieces(flat: Array, step: int) -> Iterator[tuple[Any, Any, Array]]:
+def _pieces(flat: Array, step: int, first: int) -> Iterator[tuple[Any, Any, Array]]:
     """The same of pieces that are read from memory once."""
     size = _PIECE // step * step
     for start in range(0, flat.size, size):
         piece = flat[start : start + size]
-        yield piece.min(), piece.max(), piece[::step].copy()
+        yield piece.min(), piece.max(), piece[first::step].copy()
