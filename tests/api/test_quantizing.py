@@ -180,6 +180,14 @@ def test_strict_refuses_what_is_alarming(
     assert caught.value.result.judgement.sqnr_db > 25  # type: ignore[attr-defined]
 
 
+def test_one_moment_does_not_decide_what_is_timed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([1.2, 1.0, 1.0] * 9)
+    monkeypatch.setattr(lab, "speedup", lambda *given: (next(times), 1.0))
+    assert not any(x["quantized"] for x in run(data, calibrator="minmax", include=()).layers)
+
+
 def test_nothing_is_quantized_where_nothing_pays(data: Path) -> None:
     small = net("h = Conv(x, w)  y = Relu(h)", x="float[N,32,8,8]", w=(2, 32, 1, 1))
     result = run(data, small, include=())
@@ -188,7 +196,7 @@ def test_nothing_is_quantized_where_nothing_pays(data: Path) -> None:
     assert not [n for n in result.model.graph if n.op_type == "QuantizeLinear"]
 
 
-@pytest.mark.parametrize(("speed", "quantized"), [(1.04, 0), (1.06, 3)])
+@pytest.mark.parametrize(("speed", "quantized"), [(1.09, 0), (1.11, 3)])
 def test_what_is_timed_as_hardly_faster_stays_float(
     data: Path, monkeypatch: pytest.MonkeyPatch, speed: float, quantized: int
 ) -> None:
@@ -196,7 +204,7 @@ def test_what_is_timed_as_hardly_faster_stays_float(
     monkeypatch.setattr(lab, "speedup", lambda *given: (speed, 1.0))
     result = run(data, calibrator="minmax", include=())
     assert sum(x["quantized"] for x in result.layers) == quantized
-    said = "no layer is worth integers here (1.04x as fast as float at best)"
+    said = "no layer is worth integers here (1.09x as fast as float at best)"
     assert any(said in w for w in result.warnings) == (not quantized)
 
 
