@@ -64,6 +64,7 @@ CASES: list[tuple[str, list[str] | None, dict[str, Any]]] = [
     ("y = Cast<to=7>(a)", ["1", "-1", "None"], {"a": np.array([1.7, -1.7, np.nan], np.float32)}),
     ("y = Abs(a)", ["3", "4"], {"a": [-3, 4]}),
     ("y = Neg(a)", ["3", "-4"], {"a": [-3, 4]}),
+    ("y = Add(a, a)", [str(2 * i) for i in range(64)], {"a": np.arange(64)}),
     ("y = Add(a, a)", None, {"a": np.arange(65)}),
 ]  # fmt: skip
 

@@ -108,6 +108,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "Pad that cuts": ("Pad(x, p)", {"x": "float[2,4]", "p": ints(0, -1, 0, 0)}),
     "Slice at computed bounds": ("Slice(x, b, e, a)", {"x": "float[2,8]", "b": "int64[1]",
                                  "e": "int64[1]", "a": ints(1)}),
+    "Expand to a computed size": ("Expand(x, s)", {"x": "float[2,8]", "s": "int64[2]"}),
     "Gather by a table": ("Gather<axis = 1>(x, i)", {"x": "float[2,8]", "i": I([[0, 1], [2, 5]])}),
     "Gather by number": ("Gather<axis = 1>(x, i)", {"x": "float[2,8]", "i": "int64[3]"}),
 }  # fmt: skip
