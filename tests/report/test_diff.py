@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnxslim.graph.edit import SOURCE, SOURCES
 from onnxslim.graph.proto import from_proto
 from onnxslim.report.diff.delta import Delta, difference
 from onnxslim.report.diff.weights import sliced
@@ -147,6 +148,17 @@ def test_sizes_computed_ahead_take_no_part_in_what_happens_to_data() -> None:
     assert titles(compare(before, after)) == [
         "Add folded into Add", "shapes computed ahead: Shape, Gather, Unsqueeze, Concat",
     ]  # fmt: skip
+
+
+def test_what_a_pass_merged_is_told_where_it_went() -> None:
+    before = from_proto(model("h = Mul(x, k)  i = Relu(h)  y = Conv(i, w)", w=W, k=draw(4, 1, 1)))
+    after = from_proto(model("i = Relu(x)  y = Conv(i, w)", w=W * 2))
+    assert titles(difference(before, after)) == ["Mul removed", "weights differ"]
+    after.meta[SOURCES] = before.meta[SOURCES]
+    for node, places in zip(after.graph, ((1,), (0, 2)), strict=True):
+        node.meta[SOURCE] = places
+    delta = difference(before, after)
+    assert titles(delta) == ["Mul folded into Conv"] and delta.graph()["nodes"][0]["hunk"] == 0
 
 
 @pytest.mark.parametrize("quiet", ["Identity(x)", "Cast<to = 1>(x)"])

@@ -19,6 +19,7 @@ from onnxslim.report.diff.labels import Labels
 from onnxslim.report.diff.naming import name
 from onnxslim.report.diff.pairs import pair_ports
 from onnxslim.report.diff.picture import all_flows, picture
+from onnxslim.report.diff.provenance import explained
 from onnxslim.report.diff.script import ConstantChange, Script, Writer
 
 IGNORABLE = ("names", "order", "shapes", "opset", "metadata", "storage", "doc")
@@ -208,6 +209,7 @@ class _Maker:
         self._script = script
         self._builders, self._models = builders, models
         self._names, self._ignore = names, ignore
+        self._known = explained(script, models[1])
 
     def delta(self) -> Delta:
         """All of it."""
@@ -253,7 +255,7 @@ class _Maker:
 
     def _picture(self) -> dict[str, Any]:
         first, second = (all_flows(b.main, b.functions) for b in self._builders)
-        return picture(self._script, (first, second), regions(self._script))
+        return picture(self._script, (first, second), regions(self._script, self._known))
 
     def _counts(self, paired: int) -> dict[str, int]:
         script = self._script
@@ -268,7 +270,7 @@ class _Maker:
         removed = {v: i for i, v in enumerate(script.removed)}
         added = {v: i for i, v in enumerate(script.added)}
         changed = {c: i for i, c in enumerate(script.changed)}
-        for region in regions(script):
+        for region in regions(script, self._known):
             kind, title = name(region)
             yield Hunk(
                 kind,

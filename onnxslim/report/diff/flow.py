@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,7 @@ def _update(found: Any, tensor: ir.TensorProtocol, size: int) -> None:
         found.update(part)
 
 
+@cache
 def type_name(dtype: ir.DataType) -> str:
     """``float32`` of FLOAT, ``float64`` of DOUBLE, else the lower-case name."""
     return {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype.name, dtype.name.lower())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from onnxslim.report.diff.flow import Output, Source, Vertex, constant_of
@@ -75,11 +75,16 @@ class _Sets:
         self._parent[self.root(x)] = self.root(y)
 
 
-def regions(script: Script) -> list[Region]:
-    """All changes of a script, each in one region, in the order of the models."""
+def regions(script: Script, known: Mapping[Vertex, Vertex] | None = None) -> list[Region]:
+    """All changes of a script, each in one region, in the order of the models.
+
+    Args:
+        script: What differs.
+        known: Nodes without a pair, to what they were merged into.
+    """
     sets = _Sets()
     removed, added = set(script.removed), set(script.added)
-    folded = dict(_folded(script, removed, added))
+    folded = {**dict(_folded(script, removed, added)), **(known or {})}
     for nodes, group in ((script.removed, removed), (script.added, added)):
         for vertex in nodes:
             for source in (*vertex.inputs, *vertex.captured) if vertex.op not in _ASIDE else ():
@@ -105,7 +110,7 @@ def _maker(source: Source, nodes: set[Vertex]) -> Vertex | None:
     return source.node if isinstance(source, Output) and source.node in nodes else None
 
 
-def _touched(script: Script) -> dict[Vertex, Vertex]:
+def touched(script: Script) -> dict[Vertex, Vertex]:
     """Pairs with a difference of their own, or a constant next to something computed."""
     found = {u[0]: u[1] for c in script.constants for u in c.uses}
     found.update({c.a: c.b for c in script.changed})
@@ -122,14 +127,14 @@ def _folded(
     script: Script, removed: set[Vertex], added: set[Vertex]
 ) -> Iterator[tuple[Vertex, Vertex]]:
     """BatchNormalization nodes on one side, with the pair before them that has their factors."""
-    touched = _touched(script)
-    back = {y: x for x, y in touched.items()}
+    near = touched(script)
+    back = {y: x for x, y in near.items()}
     for nodes in (removed, added):
         for vertex in [v for v in (*script.removed, *script.added) if v in nodes]:
             source = vertex.inputs[0] if vertex.inputs else None
             if vertex.op == "BatchNormalization" and isinstance(source, Output):
                 x = source.node if nodes is removed else back.get(source.node)
-                if x in touched and x is not None:
+                if x in near and x is not None:
                     yield vertex, x
 
 
@@ -161,11 +166,11 @@ def _absorb(
     that a chain of folded layers does not become one.
     """
     before, readers = _neighbours(script, groups)
-    every = _touched(script)
-    touched = {x: y for x, y in every.items() if x not in done}
+    every = touched(script)
+    changed = {x: y for x, y in every.items() if x not in done}
     far = _far_readers(script, readers)
     claimed = {sets.root(x) for x in done}
-    for x, y in touched.items():
+    for x, y in changed.items():
         follows = [v for side in (x, y) for v in readers.get(side, ())] or far.get(x, [])
         follows.sort(key=lambda v: v.op not in AFFINE)
         if follows:
@@ -174,7 +179,7 @@ def _absorb(
             before.pop(x, None)
     for x in every:
         if x in before and sets.root(before[x]) not in claimed:
-            if x in touched or before[x].op in AFFINE:
+            if x in changed or before[x].op in AFFINE:
                 sets.join(before[x], x)
 
 
