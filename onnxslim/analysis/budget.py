@@ -127,7 +127,7 @@ class Granularity:
         round_to: Kept channels are a multiple of it; None is 8, less where a budget asks for it.
         min_channels: Channels that every group keeps; None is the larger of 8 and 12 %.
         halvings: How often the defaults were halved to meet a budget.
-        blocked: Channels fill blocks of 16.
+        blocked: Channels fill blocks of 16, or are fewer.
     """
 
     round_to: int | None = None
@@ -177,5 +177,5 @@ class Granularity:
         first = (group.size - 1) // portion * portion
         lower: Sequence[int] = range(first, least - 1, -portion)
         if self.blocked and group.width <= 1:
-            lower = [n for n in lower if n % BLOCK == 0]
+            lower = [n for n in lower if n % BLOCK == 0 or n < BLOCK]
         return [group.size, *lower]

@@ -3,7 +3,8 @@
 Removal goes in steps of a whole portion of one group. Every step has a key; steps are taken in
 the order of their keys until the budget is met:
 
-* ``local``: the part of its group that is gone by the middle of the step: all shrink alike;
+* ``local``: the part of its group that is gone by the middle of the step: all shrink alike; of
+  equal parts those first that free a block of channels, which is what makes a layer faster;
 * ``global``: the mean score of the units that leave;
 * ``isomorphic``: the rank of that score among groups that take part in the same kinds of places
   (Fang et al. 2024, arXiv:2407.04616).
@@ -18,7 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from onnxslim.analysis.budget import Granularity
+from onnxslim.analysis.budget import BLOCK, Granularity
 from onnxslim.analysis.dependency.groups import Group, Indices, Mask
 from onnxslim.analysis.pruned_cost import CostModel
 from onnxslim.graph.edit import op_id
@@ -122,9 +123,14 @@ def _own_steps(item: Candidate, scope: Scope) -> list[Step]:
         before, after = size - upper, size - lower
         loss = float(item.losses[before:after].mean())
         highest = max(highest, loss)  # a group's steps stay in order
-        key = ((before + after) / 2 / size, loss) if scope == "local" else (highest,)
+        idle = _blocks(upper) == _blocks(lower)
+        key = ((before + after) / 2 / size, idle, loss) if scope == "local" else (highest,)
         found.append(Step(key, item.group.id, before, after))
     return found
+
+
+def _blocks(channels: int) -> int:
+    return -(-channels // BLOCK)
 
 
 def signature(group: Group) -> str:

@@ -63,6 +63,14 @@ def test_local_takes_the_same_part_of_every_group() -> None:
     assert select_ratio(items, 0.5, "local") == {0: 4, 1: 2}
 
 
+def test_of_equal_parts_the_one_that_frees_a_block_goes_first() -> None:
+    """Of 16 channels 8 leave for nothing on a processor that takes 16 at once; 32 to 16 does not."""
+    grain = Granularity(blocked=True)
+    items = [item(0, [0.0] * 16, grain), item(1, [9.0] * 32, grain)]
+    steps = steps_of(items, "local")
+    assert [(s.group, s.before, s.after) for s in steps[:2]] == [(1, 0, 16), (0, 0, 8)]
+
+
 def test_global_takes_the_lowest_scores_of_all() -> None:
     items = [item(0, [0.1, 0.2, 0.3, 9]), item(1, [0.25, 5, 6, 7])]
     assert select_ratio(items, 0.5, "global") == {0: 3, 1: 1}
