@@ -64,7 +64,7 @@ def test_local_takes_the_same_part_of_every_group() -> None:
 
 
 def test_of_equal_parts_the_one_that_frees_a_block_goes_first() -> None:
-    """Of 16 channels 8 leave for nothing on a processor that takes 16 at once; 32 to 16 does not."""
+    """Where 16 channels are computed at once, 8 of 16 leave for nothing, 16 of 32 do not."""
     grain = Granularity(blocked=True)
     items = [item(0, [0.0] * 16, grain), item(1, [9.0] * 32, grain)]
     steps = steps_of(items, "local")
