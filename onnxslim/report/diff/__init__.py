@@ -7,6 +7,6 @@ The way of two models through this package::
     hashing    what lies before and behind every node
     matching   pairs of nodes, by decreasing certainty       (align: inside what is left)
     script     what the pairs do not explain                 (weights: how constants differ)
-    hunks      changes that belong together, with a name     (naming; provenance: what passes recorded)
+    hunks      changes that belong together, with a name     (naming, provenance)
     delta      the result; text, markdown: how it is shown
 """

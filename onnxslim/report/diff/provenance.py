@@ -30,10 +30,9 @@ def explained(script: Script, second: ir.Model) -> dict[Vertex, Vertex]:
     for y, maker in makers.items():
         places = y.source.meta.get(SOURCE, ())
         for place in places if len(places) > 1 else ():
-            x = kept.get(known[place]) if place < len(known) else None
-            if x is not None:
-                found.setdefault(x, []).append(maker)
-    return {x: y for x, ys in found.items() if (y := _only(ys)) is not None}
+            if place < len(known) and known[place] in kept:
+                found.setdefault(kept[known[place]], []).append(maker)
+    return {x: one for x, ys in found.items() if (one := _only(ys)) is not None}
 
 
 def _only(options: list[Vertex]) -> Vertex | None:
