@@ -63,6 +63,7 @@ benchmark: $(STAMP)
 	@$(BIN)/python benchmarks/prune.py $(MODELS) --data $(DATA) --markdown build/benchmark/prune.md
 	@$(BIN)/python benchmarks/quantize.py $(MODELS) --data $(DATA) > build/benchmark/quantize.txt
 	@$(BIN)/python benchmarks/diff.py --markdown build/benchmark/diff.md
+	@$(BIN)/python benchmarks/diff_speed.py --markdown build/benchmark/diff_speed.md
 	@ls build/benchmark/*
 
 clean:
