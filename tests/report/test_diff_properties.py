@@ -108,3 +108,21 @@ def test_copies_and_mutations_of_a_real_model(path: Path) -> None:
         if mutation(changed, random.Random(0)):
             delta = compare(model, variants.reordered(variants.renamed(changed, 2), 2))
             assert delta.changes == 1, f"{how}: {told(delta)}"
+
+
+def _pairs() -> list[tuple[Path, Path]]:
+    """Models of the corpus that come from both exporters."""
+    by_name = {path.stem: path for path in CORPUS}
+    stems = [name.removesuffix("_dynamo") for name in by_name if name.endswith("_dynamo")]
+    olds = [(by_name.get(f"{s}_ts") or by_name.get(s), by_name[f"{s}_dynamo"]) for s in stems]
+    return [(old, new) for old, new in olds if old is not None]
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif(not _pairs(), reason="ONNXSLIM_CORPUS has no model of two exporters")
+@pytest.mark.parametrize(("old", "new"), _pairs(), ids=lambda path: path.stem)
+def test_the_way_round_does_not_matter_for_two_exports(old: Path, new: Path) -> None:
+    first, second = onnx.load(old), onnx.load(new)
+    there, back = compare(first, second), compare(second, first)
+    assert shape(there) == shape(back, flip=True) and not there.identical
+    assert there.counts["unchanged"] == back.counts["unchanged"] > 0
