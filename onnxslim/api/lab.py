@@ -50,6 +50,8 @@ AUTO = ("minmax", "mse", "percentile")
 CAUTION = (2.0, 4.0)
 CLEAR_GAIN, LEAST_GAIN = 1.25, 1.1
 """Times as fast as float that need no further search, and that are the least worth integers."""
+CLOSE = 30.0
+"""dB that a result must reach that is less than clearly faster."""
 
 
 @dataclass(frozen=True)
@@ -298,6 +300,12 @@ class Lab:
             none = replace(item, caution=math.inf)
             return none, self.plan(none)
         return best
+
+    def worthwhile(self, best: Attempt) -> Attempt:
+        """The attempt, or the float model when it is a little faster only and not close."""
+        if not best.plan.quantized or best.sqnr >= CLOSE or not self.speed < CLEAR_GAIN:
+            return best
+        return self.attempt(replace(best.item, caution=math.inf))
 
     def _speed(self, item: Any, plan: Plan) -> float:
         if not plan.quantized:

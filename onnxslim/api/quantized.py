@@ -116,9 +116,16 @@ class QuantizeResult(Result):
         )
 
 
-def not_worth(speed: float) -> str:
-    """The warning that nothing became integers; speed over float of the best plan, NaN untimed."""
+def not_worth(speed: float, sqnr: float = math.inf) -> str:
+    """The warning that nothing became integers.
+
+    Args:
+        speed: Over float, of the best plan; NaN when none was timed.
+        sqnr: Of its outputs, in dB; infinite when it was not tried.
+    """
     how = "reckoned, not timed" if math.isnan(speed) else f"{speed:.2f}x as fast as float at best"
+    if math.isfinite(sqnr):
+        how += f", with {sqnr:.1f} dB"
     return (
         f"no layer is worth integers here ({how}): the result is the simplified float model "
         "(--include 'op:*' quantizes all the same)"

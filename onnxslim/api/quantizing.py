@@ -232,10 +232,13 @@ class _Job:
             self.base = lab.model
             best = lab.improved(best)
         mixed = self._mixed(lab, best)
+        gated = self.asked.min_sqnr is not None or self.asked.max_drop is not None
         if self.asked.improve and mixed is not best:
             mixed = lab.improved(mixed)
-        best = mixed
-        if best.done is None and self.asked.min_sqnr is None and self.asked.max_drop is None:
+        best = mixed if gated else lab.worthwhile(mixed)
+        if best is not mixed:
+            self.warnings.append(not_worth(lab.speed, mixed.sqnr))
+        if best.done is None and not gated:
             lab.observe_all()  # else what was judged is what is written
         self.plan, self.method = best.plan, best.item.calibrator
         return lab, best

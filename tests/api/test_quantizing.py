@@ -180,6 +180,22 @@ def test_strict_refuses_what_is_alarming(
     assert caught.value.result.judgement.sqnr_db > 25  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("speed", "quantized"), [(1.2, 0), (1.3, 3)])
+def test_a_small_gain_is_not_worth_a_distant_result(
+    data: Path, monkeypatch: pytest.MonkeyPatch, speed: float, quantized: int
+) -> None:
+    monkeypatch.setattr(lab, "speedup", lambda *given: (speed, 1.0))
+    monkeypatch.setattr(lab, "CLOSE", 99.0)
+    result = run(data, calibrator="minmax", include=())
+    assert sum(x["quantized"] for x in result.layers) == quantized
+    assert any("1.20x as fast as float at best, with" in w for w in result.warnings) == (
+        not quantized
+    )
+    monkeypatch.setattr(lab, "CLOSE", 20.0)
+    result = run(data, calibrator="minmax", include=())
+    assert all(x["quantized"] for x in result.layers)
+
+
 def test_one_moment_does_not_decide_what_is_timed(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
