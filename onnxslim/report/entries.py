@@ -6,6 +6,7 @@ not.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +34,16 @@ class Summary:
 
 @dataclass
 class PassEntry:
-    """What one pass did."""
+    """What one pass did; an option that JSON has no number for (infinity) becomes a text."""
 
     name: str
     options: dict[str, Any]
     rewrites: int
     seconds: float
     skipped: dict[str, int]
+
+    def __post_init__(self) -> None:
+        self.options = {
+            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in self.options.items()
+        }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 import onnxslim
 from onnxslim.cli.main import COMMANDS, invoke
+from onnxslim.report.entries import PassEntry
 from tests.nets import net
 
 RUNS = (
@@ -264,6 +266,12 @@ def test_batch_takes_the_description_of_inputs(folder: Path) -> None:
     assert [m["ok"] for m in found["models"]] == [True]
     wrong = json.loads(printed(*line, "--dim", "K=3", code=1))
     assert "no dimension 'K'" in wrong["models"][0]["error"]
+
+
+def test_an_infinite_option_is_a_text() -> None:
+    """JSON has no infinity: a document with one could not be printed."""
+    entry = PassEntry("quantize-static", {"caution": math.inf, "sqnr": 1.5, "n": None}, 0, 0.0, {})
+    assert entry.options == {"caution": "inf", "sqnr": 1.5, "n": None}
 
 
 def test_the_python_interface_is_there() -> None:
