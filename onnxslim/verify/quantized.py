@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import edit
@@ -122,7 +123,7 @@ def layer_sqnr(
         theirs = [pairs[key][1] for key in part]
         with reference.exposing(mine) as a, candidate.exposing(theirs) as b:
             for feed in feeds:
-                left, right = a.run(feed, mine), b.run(feed, theirs)
+                left, right = a.run(feed, mine), b.run(fed(b, feed), theirs)
                 for key in part:
                     stats[key].add(left[pairs[key][0]], right[pairs[key][1]])
         found |= {key: item.sqnr_db for key, item in stats.items() if not item.problem}
@@ -141,13 +142,27 @@ def speedup(
         runs: Runs of each per round; 0 chooses as many as take about 50 ms.
     """
     first = min(reference.time(feed, 2, 2))
-    candidate.time(feed, 1, 2)
+    other = fed(candidate, feed)
+    candidate.time(other, 1, 2)
     count = runs or max(1, min(50, int(0.05 / max(first, 1e-6))))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(_ROUNDS):
         times[0].extend(reference.time(feed, count, 0))
-        times[1].extend(candidate.time(feed, count, 0))
+        times[1].extend(candidate.time(other, count, 0))
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def fed(session: Session, feed: Mapping[str, Any]) -> dict[str, Any]:
+    """The feed as a model wants it: in float16 where the type of its inputs was changed."""
+    types = {spec.name: spec.dtype for spec in session.inputs}
+    return {name: _as(array, types.get(name)) for name, array in feed.items()}
+
+
+def _as(array: Any, dtype: Any) -> Any:
+    same = getattr(array, "dtype", None) == dtype
+    if same or not (isinstance(dtype, np.dtype) and dtype.kind == "f" and is_float(array)):
+        return array
+    return array.astype(dtype)
 
 
 class Judged:
@@ -166,12 +181,13 @@ class Judged:
         self.judged = floats or self.names
 
     def stats(self, session: Session) -> dict[str, Stats]:
-        """Differences per output."""
+        """Differences per output; another type of floats (float16) is no difference of its own."""
         stats = {name: Stats() for name in self.names}
         for feed, answer in zip(self.feeds, self.answers, strict=True):
-            found = session.run(feed)
+            found = session.run(fed(session, feed))
             for name in self.names:
-                stats[name].add(answer[name], found[name])
+                wanted = getattr(answer[name], "dtype", None)
+                stats[name].add(answer[name], _as(found[name], wanted))
         return stats
 
     def sqnr(self, stats: Mapping[str, Stats]) -> float:

@@ -273,6 +273,16 @@ def test_parallel_runs_on_one_model_in_a_folder_that_cannot_be_written(tmp_path:
     assert model_bytes(done[0].model) == model_bytes(done[1].model)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_float16_changes_inputs_and_outputs_unless_they_are_kept(keep: bool) -> None:
+    result = quantize(MODEL, mode="float16", keep_io_types=keep)
+    wanted = ir.DataType.FLOAT if keep else ir.DataType.FLOAT16
+    ports = (*result.model.graph.inputs, *result.model.graph.outputs)
+    assert {value.dtype for value in ports} == {wanted}
+    assert result.verification.ok and 40 < result.judgement.sqnr_db < 100
+    assert result.after.bytes < 0.7 * result.before.bytes
+
+
 def test_held_back_samples_are_a_bounded_part() -> None:
     specs = specs_of(ir.from_proto(MODEL))
     many = split(open_data([{"x": samples(1)} for _ in range(400)], specs))
