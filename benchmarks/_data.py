@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _text import compose
 
 from onnxslim.graph.load import load
 from onnxslim.runtime.feeds import random_feed
@@ -45,7 +46,7 @@ def data_for(model: Path, folder: Path, count: int) -> Data:
             inputs = [spec.name for spec in specs_of(load(model))]
             short = {name: array[:count] for name, array in calibration.items()}
             return Data(_named(short, inputs), _named(test, inputs), labels, False)
-    return drawn(model, folder, count)
+    return drawn(model, count)
 
 
 def _read(path: Path) -> Arrays:
@@ -58,15 +59,13 @@ def _named(arrays: Arrays, inputs: list[str]) -> Arrays:
     return dict(zip(inputs, arrays.values(), strict=True)) if len(inputs) == 1 else arrays
 
 
-def drawn(model: Path, folder: Path, count: int) -> Data:
-    """Pictures of handwritten digits in the folder for images, random feeds for the rest."""
+def drawn(model: Path, count: int) -> Data:
+    """Pictures of printed text for images, random feeds for the rest."""
     loaded = load(model)
     specs = specs_of(loaded)
-    pictures = next(iter(sorted(folder.glob("mnist*_resnet20.test.npz"))), None)
     size = picture_size(specs)
-    if len(specs) == 1 and size is not None and pictures is not None:
-        digits = _read(pictures)["input"][:, 0] * 0.5 + 0.5
-        images = compose(digits, count * 2, *size)
+    if len(specs) == 1 and size is not None:
+        images = compose(count * 2, *size)
         name = specs[0].name
         return Data({name: images[:count]}, {name: images[count:]}, None, True)
     feeds = [random_feed(specs, seed, model=loaded) for seed in range(2 * count)]
@@ -83,36 +82,3 @@ def picture_size(specs: list[InputSpec]) -> tuple[int, int, int] | None:
     height = shape[2] if isinstance(shape[2], int) else 48
     width = shape[3] if isinstance(shape[3], int) else 192 if height == 48 else height
     return int(shape[1]), height, width
-
-
-def compose(
-    digits: np.ndarray[Any, Any], count: int, channels: int, height: int, width: int
-) -> np.ndarray[Any, Any]:
-    """Lines of digits on coloured paper with uneven light; float32 in about [-1, 1].
-
-    Args:
-        digits: (N, 28, 28) in [0, 1].
-        count: How many pictures.
-        channels: 1 or 3.
-        height: Of a picture.
-        width: Of a picture.
-    """
-    rng = np.random.default_rng(0)
-    images = np.empty((count, channels, height, width), np.float32)
-    for image in images:
-        line_height = int(rng.integers(max(height // 2, 8), height + 1))
-        ink = np.zeros((height, width))
-        top, x = int(rng.integers(0, height - line_height + 1)), int(rng.integers(0, 8))
-        rows = np.arange(line_height) * 28 // line_height
-        while x + line_height <= width:
-            one = digits[rng.integers(len(digits))][np.ix_(rows, rows)]
-            ink[top : top + line_height, x : x + line_height] += one
-            x += int(line_height * rng.uniform(0.6, 1.2))
-        if rng.random() < 0.5:
-            ink = ink[::-1, ::-1]
-        light = np.linspace(*rng.uniform(0.6, 1.0, 2), width) * rng.uniform(0.7, 1.0)
-        paper, pen = rng.uniform(0.4, 1.0, channels), rng.uniform(0.0, 0.5, channels)
-        mixed = paper[:, None, None] * (1 - ink) + pen[:, None, None] * np.clip(ink, 0, 1)
-        noisy = mixed * light + 0.03 * rng.standard_normal((channels, height, width))
-        image[:] = (np.clip(noisy, 0, 1) - 0.5) / 0.5
-    return images

@@ -9,7 +9,7 @@ Models with ``FOLDER/NAME.calib.npz`` are taken, judged on ``NAME.test.npz`` (la
 labels agreement with the dense model). Accuracy is the mean of ``--draws`` draws of calibration
 samples, the worst draw beside it; time is at batch 1 on one thread over the dense model's (10th
 percentile of interleaved runs), of the first draw. ``--text`` takes models without data that read
-pictures, and feeds them rendered lines of digits. Torch-Pruning is given the model with
+pictures, and feeds them rendered text. Torch-Pruning is given the model with
 BatchNormalization folded by ``optimize``: it fails on what onnx2torch makes of these exports
 otherwise. Not run in CI: downloads the other tools.
 """

@@ -6,7 +6,7 @@ environment of its own under ``--envs``::
     .venv/bin/python benchmarks/quantize.py MODELS --data FOLDER [--only NAME,...] [--json OUT]
 
 A model is calibrated with ``FOLDER/NAME.calib.npz`` and judged on ``NAME.test.npz`` (labels ``y``);
-without these, pictures of digits or random feeds are drawn, which is said. SQNR is that of the
+without these, pictures of text or random feeds are drawn, which is said. SQNR is that of the
 worst float output; time is at batch 1 on one thread, over the float model's (10th percentile of
 interleaved runs); CPU seconds and peak memory are of the whole command. Not run in CI: downloads
 the other tools.

@@ -160,11 +160,6 @@ def layer_normalization(ctx: NodeContext) -> None:
         ctx.set(index, ctx.attr("stash_type", 1), reduced)
 
 
-def scatter(ctx: NodeContext) -> None:
-    """Scatter operators: data keeps its shape."""
-    ctx.copy()
-
-
 def softmax(ctx: NodeContext) -> None:
     """Softmax family: the axis must exist."""
     rank = ctx.rank(0)

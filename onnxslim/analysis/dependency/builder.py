@@ -250,12 +250,6 @@ def stay(size: int) -> Labels:
     return np.full(size, STAYS, dtype=np.int64)
 
 
-def const_input(node: ir.Node, index: int) -> ir.Value | None:
-    """Input ``index`` when it is a weight."""
-    value = get_input(node, index)
-    return value if constant_tensor(value) is not None else None
-
-
 def _large_sizes(model: ir.Model) -> list[int]:
     """Known sizes that a prime of :meth:`Builder.number` could divide."""
     found = {
