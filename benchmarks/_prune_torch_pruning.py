@@ -77,6 +77,7 @@ def main() -> None:
     name = proto.graph.input[0].name
     torch.onnx.export(
         Plain(best), (example,), target, input_names=[name], dynamo=False,
+        output_names=[value.name for value in proto.graph.output],
         dynamic_axes={name: {0: "batch"}}, opset_version=17,
     )  # fmt: skip
 

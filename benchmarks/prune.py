@@ -129,7 +129,7 @@ class Row:
     tool: str
     budget: str
     points: list[float] = field(default_factory=list)
-    macs: float = 0.0
+    macs: float = math.nan
     params: float = 0.0
     ratio: float = math.nan
     wall: list[float] = field(default_factory=list)
@@ -199,7 +199,7 @@ def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int]) -> No
         row.problem = found
         return
     row.points.append(found.points)
-    row.macs = max(row.macs, macs / dense[0])
+    row.macs = np.fmax(row.macs, macs / dense[0])
     row.params = max(row.params, params / dense[1])
 
 

@@ -19,7 +19,7 @@ from onnxslim.analysis.dependency.groups import Indices, Role
 from onnxslim.analysis.dims import Dim, to_poly
 from onnxslim.analysis.polynomial import text_of
 from onnxslim.analysis.shape_context import describe
-from onnxslim.graph.edit import constant_tensor, get_input, shape_of, subgraphs
+from onnxslim.graph.edit import constant_tensor, shape_of, subgraphs
 
 Axes = list[Labels | None]
 """Labels of each axis of a tensor; None for an axis that stays whole."""

@@ -34,7 +34,7 @@ def least_squares_error(covariance: Array, weight: Array, left: Array) -> float:
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_curve_is_the_error_of_least_squares(width: int) -> None:
     one, weight = reader(12, 3, width=width)
-    curve = obs_curve([one], np.zeros(12 // width, np.int64))
+    curve = obs_curve([one], np.zeros(12 // width, np.int64), ridge=1e-3)
     assert sorted(curve.order.tolist()) == list(range(12 // width))
     for removed in (1, 2, 3):
         gone = np.isin(one.units, curve.order[:removed])
@@ -49,9 +49,19 @@ def test_a_channel_that_others_can_replace_leaves_first() -> None:
     weight = rng.normal(size=(3, 6))
     weight[:, 4] *= 10  # its weights are large: magnitudes would keep it
     one = Reader(np.arange(6), np.cov(x.T), weight.T @ weight)
-    curve = obs_curve([one], np.zeros(6, np.int64))
+    curve = obs_curve([one], np.zeros(6, np.int64), ridge=1e-3)
     assert curve.order[0] in (0, 1, 4)
     assert curve.errors[1] < 0.02 * curve.errors[2]
+    assert obs_curve([one], np.zeros(6, np.int64)).order[0] in (0, 1, 4)
+
+
+def test_what_few_samples_do_not_show_counts_by_the_weights() -> None:
+    """A channel quiet on the samples, but read with large weights, does not leave first."""
+    covariance = np.diag([1.0, 1.0, 1.0, 1e-4])
+    gram = np.diag([1.0, 1.0, 1.0, 100.0])
+    one, cells = Reader(np.arange(4), covariance, gram), np.zeros(4, np.int64)
+    assert obs_curve([one], cells, ridge=1e-6).order[0] == 3
+    assert obs_curve([one], cells).order[0] != 3
 
 
 def test_units_of_all_cells_leave_in_turn() -> None:
