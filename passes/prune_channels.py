@@ -16,15 +16,13 @@ from typing import Any, ClassVar, Literal, TypeVar
 import onnx_ir as ir
 
 from onnxslim.analysis.budget import Budget, Granularity, Kind, parse_layer_ratio, schedule
+from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.dependency import Group, analyze
 from onnxslim.analysis.dependency.groups import Mask
 from onnxslim.analysis.saliency.base import Array, Criterion
 from onnxslim.analysis.saliency.statistics import Statistics, measure
 from onnxslim.analysis.saliency.weights import Weights
-from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import CalibrationError, UsageError
-from onnxslim.graph.duplicate import duplicate
-from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
@@ -97,9 +95,7 @@ class PruneChannels(Pass):
                 "give --data, or another --criterion"
             )
         count = privatize(ctx)
-        dense = duplicate(model)
-        copy_provenance(model, dense)
-        infer_shapes(dense)
+        dense = working_copy(model)
         planner = Planner(analyze(dense), wishes)
         decision = self._decide(planner, budget, criterion, ctx)
         count += cut(ctx, decision.kept)

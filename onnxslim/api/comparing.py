@@ -7,12 +7,11 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.options import RunOptions
 from onnxslim.api.samples import open_samples
 from onnxslim.errors import WorkerError
-from onnxslim.graph.duplicate import duplicate
-from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.save import stage
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager
@@ -133,9 +132,7 @@ def latencies(
     Returns:
         None where one of them cannot run.
     """
-    copy = duplicate(cut)
-    copy_provenance(cut, copy)
-    infer_shapes(copy)
+    copy = working_copy(cut)
     Manager(get_recipe("default")).run(copy, PassContext(copy, worker=worker))
     infer_shapes(original)
     with stage(original) as first, stage(copy) as second:

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxslim.analysis.budget import Budget
+from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.dims import Dim
 from onnxslim.analysis.latency import LatencyTable
 from onnxslim.analysis.linear_work import LinearLayer, linear_layers
@@ -23,7 +24,6 @@ from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Ruler, Search
 from onnxslim.errors import DataError, TargetError
 from onnxslim.graph.duplicate import duplicate
-from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
@@ -198,9 +198,7 @@ class Chooser:
         return best
 
     def _cut(self, made_by: Pass, ctx: PassContext) -> ir.Model:
-        copy = duplicate(self.model)
-        copy_provenance(self.model, copy)
-        infer_shapes(copy)
+        copy = working_copy(self.model)
         own = PassContext(copy, worker=ctx.worker, calibration=ctx.calibration)
         own.memory = ctx.memory
         Manager(Recipe("latency", (made_by,))).run(copy, own)

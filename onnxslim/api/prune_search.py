@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.analysis.copies import working_copy
 from onnxslim.errors import DataError, TargetError
-from onnxslim.graph.duplicate import duplicate
-from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
@@ -109,9 +107,7 @@ class Search:
         self, made_by: Pass, quarters: tuple[int, ...], *, recover: bool = True
     ) -> ir.Model:
         """Prune and recover a copy."""
-        copy = duplicate(self.model)
-        copy_provenance(self.model, copy)
-        infer_shapes(copy)
+        copy = working_copy(self.model)
         ctx = PassContext(copy, worker=self.worker, calibration=Share(self.source, quarters))
         ctx.memory = self._memory.setdefault(quarters, {})
         Manager(Recipe("try", (made_by, *(self.recovery if recover else ())))).run(copy, ctx)

@@ -131,8 +131,8 @@ def group_entries(decision: Decision, *, explained: bool = False) -> list[dict[s
         }
         for group, stays in decision.groups
     ]
-    for entry, (group, _) in zip(found, decision.groups, strict=True):
-        if explained:
+    if explained:
+        for entry, (group, _) in zip(found, decision.groups, strict=True):
             entry["coupled"] = [
                 {"layers": [first, second], "through": list(path)}
                 for first, second, path in decision.dependency.couplings(group)

@@ -229,7 +229,7 @@ class _Job:
             )  # fmt: skip
         make = goals.pass_maker(asked, self.options.seed, self.description.dims)
         measure = None
-        if asked.latency_table is None and not self.dry_run:
+        if goal.kind == "latency" and asked.latency_table is None and not self.dry_run:
             given = open_model(self.source, allow_external_dir=self.allow_external_dir)
             measure = partial(latencies, given, worker=self.worker, options=self.options,
                               description=self.description)  # fmt: skip
