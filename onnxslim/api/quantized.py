@@ -13,6 +13,7 @@ from onnxslim.api.checking import Judgement
 from onnxslim.api.results import Result
 from onnxslim.errors import UsageError
 from onnxslim.pipeline.targets import get_target
+from onnxslim.report.entries import PassEntry
 from onnxslim.verify.compare import json_number
 
 if TYPE_CHECKING:
@@ -114,6 +115,14 @@ class QuantizeResult(Result):
             plan=self.plan,
             **self.judgement.to_json(),
         )
+
+
+def untouched(entry: PassEntry) -> str:
+    """The warning that a pass changed no layer, with its commonest reason; else nothing."""
+    if entry.rewrites or not entry.skipped:
+        return ""
+    reason, count = max(entry.skipped.items(), key=lambda item: item[1])
+    return f"{entry.name} changed no layer: {reason} ({count} of {sum(entry.skipped.values())})"
 
 
 def not_worth(speed: float, sqnr: float = math.inf) -> str:

@@ -19,7 +19,13 @@ from onnxslim.api.lab import AUTO, Attempt, Done, Lab, Samples, run_passes, spli
 from onnxslim.api.optimizing import FEEDS, optimize
 from onnxslim.api.options import RunOptions
 from onnxslim.api.plausible import contradiction
-from onnxslim.api.quantized import QuantizeOptions, QuantizeResult, layer_entries, not_worth
+from onnxslim.api.quantized import (
+    QuantizeOptions,
+    QuantizeResult,
+    layer_entries,
+    not_worth,
+    untouched,
+)
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import CalibrationError, TargetError, UsageError, VerificationError
@@ -310,7 +316,9 @@ class _Job:
         if self.options.data is not None:
             few = list(self._open().rebatched(1).feeds())[:FEWEST]
         ctx = PassContext(copy, worker=self.worker, calibration=few, reference=self.base)
-        return run_passes(copy, ctx, (self.item(),), self.on_step)
+        done = run_passes(copy, ctx, (self.item(),), self.on_step)
+        self.warnings += filter(None, [untouched(done.entries[0])])
+        return done
 
     def _check(self, lab: Lab | None) -> Check:
         self.on_step("checking the quantized model")

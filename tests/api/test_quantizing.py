@@ -273,6 +273,13 @@ def test_parallel_runs_on_one_model_in_a_folder_that_cannot_be_written(tmp_path:
     assert model_bytes(done[0].model) == model_bytes(done[1].model)
 
 
+def test_dynamic_mode_says_when_there_is_nothing_for_it() -> None:
+    result = quantize(MODEL, mode="dynamic")
+    assert not any("Integer" in op for op in result.after.operators)
+    said = [w for w in result.warnings if w.startswith("quantize-dynamic changed no layer: ")]
+    assert len(said) == 1 and "no dynamic int8 Conv" in said[0]
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_float16_changes_inputs_and_outputs_unless_they_are_kept(keep: bool) -> None:
     result = quantize(MODEL, mode="float16", keep_io_types=keep)
