@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.quantization.ranges import CALIBRATORS
 from onnxslim.api.checking import Judgement
 from onnxslim.api.results import Result
-from onnxslim.errors import UsageError
+from onnxslim.errors import TargetError, UsageError, VerificationError
 from onnxslim.pipeline.targets import get_target
 from onnxslim.report.entries import PassEntry
 from onnxslim.verify.compare import json_number
+from onnxslim.verify.verification import OutputResult, Verification, failures
 
 if TYPE_CHECKING:
     from onnxslim.report.documents import QuantizeDocument
@@ -115,6 +116,52 @@ class QuantizeResult(Result):
             plan=self.plan,
             **self.judgement.to_json(),
         )
+
+    def gate(self, asked: QuantizeOptions) -> None:
+        """Refuse a result that is broken or not what was asked for.
+
+        Raises:
+            VerificationError: The quantized model does not run, or gives no numbers.
+            TargetError: ``min_sqnr`` or ``strict`` is not met. Both errors have ``result``.
+        """
+        error: Exception | None = None
+        judgement, failure = self.judgement, self.verification.failure
+        if self.verification.ok is False:
+            error = VerificationError(f"the quantized model is broken: {failure}")
+        elif asked.min_sqnr is not None and judgement.sqnr_db < asked.min_sqnr:
+            error = TargetError(
+                f"--min-sqnr {asked.min_sqnr:g} cannot be met: the best reached is "
+                f"{judgement.sqnr_db:.1f} dB"
+            )
+        elif asked.strict and judgement.alarms():
+            error = TargetError(f"--strict: {judgement.alarms()[0]}")
+        if error is not None:
+            error.result = self  # type: ignore[attr-defined]
+            raise error
+
+
+def verified(first: Verification, judgement: Judgement, samples: int) -> Verification:
+    """The verification of a quantized model: that its outputs are numbers, however far off.
+
+    Args:
+        first: Of the simplified model it was made from.
+        judgement: What its outputs are beside those of the float model.
+        samples: How many samples were compared.
+    """
+    outputs = {
+        name: OutputResult(
+            name,
+            stats,
+            None,
+            stats.problem_status if stats.problem else "ok",
+            not stats.problem,
+            (),
+            stats.detail,
+        )
+        for name, stats in judgement.outputs.items()
+    }
+    failure = failures(outputs)
+    return replace(first, ok=not failure, outputs=outputs, samples=samples, failure=failure)
 
 
 def untouched(entry: PassEntry) -> str:

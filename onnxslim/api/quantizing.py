@@ -25,10 +25,11 @@ from onnxslim.api.quantized import (
     layer_entries,
     not_worth,
     untouched,
+    verified,
 )
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
-from onnxslim.errors import CalibrationError, TargetError, UsageError, VerificationError
+from onnxslim.errors import CalibrationError, UsageError
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import Staged, check_target, stage
@@ -40,7 +41,7 @@ from onnxslim.report.summary import summarize
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.specs import output_names, specs_of
 from onnxslim.runtime.worker import Worker
-from onnxslim.verify.verification import NOT_VERIFIED, OutputResult, Verification, failures
+from onnxslim.verify.verification import NOT_VERIFIED, Verification
 
 SAMPLES = 256
 FEWEST, FEW = 8, 64
@@ -220,7 +221,7 @@ class _Job:
             verification = self._verification(judgement, check)
         self.warnings += judgement.warnings(self.asked.mode)
         result = self._result(entries, verification, judgement, staged)
-        self._gate(result, best)
+        result.gate(self.asked)
         return result
 
     def _static(self) -> tuple[Lab, Attempt]:
@@ -337,26 +338,7 @@ class _Job:
     def _verification(self, judgement: Judgement, check: Check) -> Verification:
         if not self.verify:
             return NOT_VERIFIED
-        outputs = {
-            name: OutputResult(
-                name,
-                stats,
-                None,
-                stats.problem_status if stats.problem else "ok",
-                not stats.problem,
-                (),
-                stats.detail,
-            )
-            for name, stats in judgement.outputs.items()
-        }
-        failure = failures(outputs)
-        return replace(
-            self.first.verification,
-            ok=not failure,
-            outputs=outputs,
-            samples=check.samples,
-            failure=failure,
-        )
+        return verified(self.first.verification, judgement, check.samples)
 
     def _result(
         self,
@@ -385,22 +367,3 @@ class _Job:
             plan=[] if self.plan is None else list(self.plan.lines()),
             judgement=judgement,
         )
-
-    def _gate(self, result: QuantizeResult, best: Attempt | None) -> None:
-        """Refuse a result that is not what was asked for."""
-        error: Exception | None = None
-        judgement, asked = result.judgement, self.asked
-        if result.verification.ok is False:
-            error = VerificationError(
-                f"the quantized model is broken: {result.verification.failure}"
-            )
-        elif asked.min_sqnr is not None and judgement.sqnr_db < asked.min_sqnr:
-            error = TargetError(
-                f"--min-sqnr {asked.min_sqnr:g} cannot be met: the best reached is "
-                f"{judgement.sqnr_db:.1f} dB"
-            )
-        elif asked.strict and judgement.alarms():
-            error = TargetError(f"--strict: {judgement.alarms()[0]}")
-        if error is not None:
-            error.result = result  # type: ignore[attr-defined]
-            raise error
