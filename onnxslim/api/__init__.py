@@ -13,9 +13,10 @@ from onnxslim.api.sources import load, save
 from onnxslim.graph.interface import InterfaceEdits
 
 if TYPE_CHECKING:
-    from onnxslim.api.benching import BenchOptions, bench
+    from onnxslim.api.benching import bench
     from onnxslim.api.compressing import compress
     from onnxslim.api.diffing import diff
+    from onnxslim.api.entrants import BenchOptions
     from onnxslim.api.inspecting import inspect
     from onnxslim.api.latency import latency_table
     from onnxslim.api.pruning import prune
@@ -46,7 +47,7 @@ __all__ = [
 
 _LATER = {
     "compress": "compressing",
-    "BenchOptions": "benching",
+    "BenchOptions": "entrants",
     "bench": "benching",
     "diff": "diffing",
     "inspect": "inspecting",

@@ -14,18 +14,9 @@ from onnxslim.analysis.attribution import attribute
 from onnxslim.analysis.latency import ALIGNMENT, Grid, LatencyTable, LayerEntry, Work
 from onnxslim.analysis.linear_work import LinearLayer, linear_layers, probe, weight_elements
 from onnxslim.analysis.shapes import infer_shapes
-from onnxslim.api.benching import (
-    PROFILED_RUNS,
-    BenchOptions,
-    Entrant,
-    enter,
-    find_input,
-    load,
-    machine,
-    race,
-    session_of,
-    warm_up,
-)
+from onnxslim.api.bench_inputs import find_inputs
+from onnxslim.api.benching import PROFILED_RUNS, machine, race
+from onnxslim.api.entrants import BenchOptions, Entrant, enter, load, session_of, warm_up
 from onnxslim.api.options import RunOptions
 from onnxslim.api.sources import ModelLike
 from onnxslim.runtime.profile import Profile, typical
@@ -75,7 +66,7 @@ def latency_table(
             own.pin(asked.threads)
         entrant = enter(model, 0, allow_external_dir, stack)
         load(entrant, own, asked, options)
-        feed = find_input([entrant], asked, options)
+        feed = find_inputs([entrant], asked, options)[0]
         layers = _layers_at(entrant.model, feed)
         grids: dict[_Key, Grid] = {}
         full: dict[_Key, tuple[int, int]] = {}
@@ -216,7 +207,7 @@ def _assemble(
 ) -> LatencyTable:
     """Fit the grids to the times that the layers take inside the model."""
     warm_up(entrant, feed)
-    rounds = race([entrant], feed, asked.runs, seed, lambda text: None)
+    rounds = race([entrant], [feed], asked.runs, seed, lambda text: None)
     total = typical([s for blocks in rounds for s in blocks[0]]) * 1000
     profile = session_of(entrant).profile(feed, runs=3 * PROFILED_RUNS, warmup=3)
     extra = profiler_ms(profile, total)

@@ -23,7 +23,7 @@ from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import PassError, UnsupportedModelError, VerificationError
 from onnxslim.graph.interface import InterfaceEdits, apply_edits, redeclare_outputs
 from onnxslim.graph.opset import raise_opset
-from onnxslim.graph.save import Staged, check_target, stage
+from onnxslim.graph.save import Staged, check_target, check_text_target, stage
 from onnxslim.graph.signature import signature
 from onnxslim.pipeline.base import Numerics, Pass
 from onnxslim.pipeline.context import PassContext
@@ -92,7 +92,7 @@ def optimize(
     chosen = resolve(recipe, passes, skip)
     target = None if output is None else check_target(output, path_of(model), force=force)
     if save_recipe is not None:
-        check_target(save_recipe)
+        check_text_target(save_recipe, path_of(model), output)
     options = options or RunOptions()
     with ExitStack() as stack:
         if worker is None:

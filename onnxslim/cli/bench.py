@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnxslim.report.benchmark import Benched, BenchReport
 
 
+@common.with_run_options()
 def command(
     models: Annotated[
         list[Path], typer.Argument(metavar="MODEL...", help="The first is the yardstick.")
@@ -43,13 +44,7 @@ def command(
         typer.Option("--table", metavar="FILE", help="Write latencies of the layers by width."),
     ] = None,
     report_to: common.Report = None,
-    provider: common.Provider = "cpu",
-    data: common.Data = None,
-    seed: common.Seed = 0,
-    input_shape: common.InputShape = None,
-    dim: common.Dim = None,
-    input_value: common.InputValue = None,
-    custom_ops: common.CustomOps = None,
+    options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
@@ -57,15 +52,14 @@ def command(
 ) -> int:
     """Time models on the same input, in turns."""
     from onnxslim import api
+    from onnxslim.graph.save import check_text_target
 
     common.set_up_logging(verbose)
     reports.check(report_to, *models)
-    if table is not None and len(models) > 1:
-        raise UsageError(f"--table measures one model, {len(models)} were given")
-    options = common.run_options(
-        provider=provider, data=data, seed=seed, custom_ops=custom_ops, input_shape=input_shape,
-        dim=dim, input_value=input_value,
-    )  # fmt: skip
+    if table is not None:
+        if len(models) > 1:
+            raise UsageError(f"--table measures one model, {len(models)} were given")
+        check_text_target(table, *models)
     asked = api.BenchOptions(threads, runs, batch, optimization, layers, pin)
     with progress("timing", show=not (json or quiet)) as update:
         report = api.bench(
@@ -92,7 +86,7 @@ def show(report: BenchReport, top: int = 20) -> None:
     """Print the times, and those of the layers."""
     fed = ", ".join(f"{plain(k)} {v['type']}{v['shape']}" for k, v in report.inputs.items())
     where = f"{report.provider}, {report.threads} thread" + "s" * (report.threads > 1)
-    typer.echo(f"input: {fed or 'none'}")
+    typer.echo(f"input: {fed or 'none'}" + f", {report.samples} samples" * (report.samples > 1))
     typer.echo(f"on: {where}, ONNX Runtime {report.machine.get('onnxruntime')}, "
                f"{plain(report.machine.get('cpu', ''))}")  # fmt: skip
     rows = [

@@ -19,28 +19,32 @@ def command(
         typer.Option("-o", "--output", metavar="DIR", help="Keep files and report in this folder."),
     ] = None,
     json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> int:
     """Optimize, prune, quantize, validate, bench and diff the model that ships with the package."""
+    common.set_up_logging(verbose)
     if output is not None and output.exists() and not output.is_dir():
         raise UsageError(f"-o {output} is a file: give the name of a folder")
     common.spare_threads()
     with tempfile.TemporaryDirectory(prefix="onnxslim-demo-") as temporary:
         folder = output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with progress("demo", show=not json) as update:
+        with progress("demo", show=not (json or quiet)) as update:
             found = _run(folder, update)
         if json:
             print_json({"schema": 1, "command": "demo", **found["documents"]})
-        else:
+        elif not quiet:
             _show(found)
         if output is not None:
-            note(f"written: {', '.join(sorted(p.name for p in folder.iterdir()))} in {folder}")
+            note(
+                f"written: {', '.join(sorted(p.name for p in folder.iterdir()))} in {folder}", quiet
+            )
     return 0 if found["ok"] else 1
 
 
 def _run(folder: Path, update: Any) -> dict[str, Any]:
     from onnxslim import api, demo
-    from onnxslim.api.benching import BenchOptions
 
     original, test = demo.model_path(), str(demo.labelled_path())
     calibration = str(demo.calibration_path())
@@ -57,7 +61,7 @@ def _run(folder: Path, update: Any) -> dict[str, Any]:
         for path, gates in ((slim, None), (small, {"max_drop": 2.0}))
     ]
     update("timing")
-    timed = api.bench([original, slim, small], bench_options=BenchOptions(runs=200))
+    timed = api.bench([original, slim, small], bench_options=api.BenchOptions(runs=200))
     delta = api.diff(original, slim)
     report = folder / "demo_report.html"
     reports.write(report, compressed, original, small, quiet=True)

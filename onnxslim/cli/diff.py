@@ -75,6 +75,7 @@ def command(
     git_driver: Annotated[
         bool, typer.Option("--git-driver", hidden=True, help="As git calls a diff driver.")
     ] = False,
+    force: common.Force = False,
     report: common.Report = None,
     allow_external_dir: common.ExternalDir = None,
     json: common.Json = False,
@@ -94,7 +95,10 @@ def command(
         raise UsageError(f"{len(given)} models given: expected two, onnxslim diff A.onnx B.onnx")
     reports.check(report, *given)
     from onnxslim.api.diffing import diff
+    from onnxslim.graph.save import check_text_target
 
+    if output is not None:
+        check_text_target(output, *given, force=force)
     gc.disable()  # many small objects that live until the end
     try:
         delta = diff(

@@ -10,14 +10,17 @@ from onnxslim.cli import common
 from onnxslim.cli.console import plain, print_json, print_table
 
 
-def command(json: common.Json = False) -> int:
+def command(
+    json: common.Json = False, quiet: common.Quiet = False, verbose: common.Verbose = False
+) -> int:
     """Show runtime, execution providers and extras, and what is wrong with them."""
     from onnxslim.runtime.doctor import examine
 
+    common.set_up_logging(verbose)
     report = examine()
     if json:
         print_json({"schema": 1, "command": "doctor", **report})
-    else:
+    elif not quiet:
         _show(report)
     return 1 if report["problems"] else 0
 

@@ -16,18 +16,20 @@ def command(
         str | None, typer.Argument(metavar="[NAME]", help="Show one pass with its options.")
     ] = None,
     json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
 ) -> int:
     """List the passes, or one pass with its options and promise."""
     from onnxslim.pipeline.registry import all_passes, get_pass
 
-    if name is not None:
-        entry = describe(get_pass(name))
-        print_json({"schema": 1, "command": "passes", "passes": [entry]}) if json else _one(entry)
-        return 0
-    entries = [describe(cls) for cls in all_passes()]
+    common.set_up_logging(verbose)
+    classes = all_passes() if name is None else [get_pass(name)]
+    entries = [describe(cls) for cls in classes]
     if json:
         print_json({"schema": 1, "command": "passes", "passes": entries})
-    else:
+    elif not quiet and name is not None:
+        _one(entries[0])
+    elif not quiet:
         print_table(
             ("pass", "promise", "what it does"),
             [(e["name"], e["numerics"], e["summary"]) for e in entries],

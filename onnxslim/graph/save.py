@@ -90,6 +90,20 @@ def check_target(
     return target
 
 
+def check_text_target(
+    path: str | os.PathLike[str], *models: str | os.PathLike[str] | None, force: bool = True
+) -> Path:
+    """As :func:`check_target`, for a text beside models: it never replaces one of them.
+
+    Raises:
+        UsageError: Also when it is one of ``models``.
+    """
+    target = check_target(path)
+    if any(model is not None and os.path.realpath(model) == str(target) for model in models):
+        raise UsageError(f"{path} is a model: give another name for the text written there")
+    return check_target(path, force=force)
+
+
 def save(model: ir.Model, path: str | os.PathLike[str], *, force: bool = True) -> SavedModel:
     """Write ``model`` to ``path``, atomically.
 

@@ -74,6 +74,7 @@ class BenchReport:
         rounds: How often every model had its turn.
         cpus: Processors that the runs were kept on; empty when they were not.
         machine: ``cpu``, ``cpus``, ``system``, ``onnxruntime``.
+        samples: How many different feeds had their turns.
         warnings: What a person should know.
     """
 
@@ -85,6 +86,7 @@ class BenchReport:
     rounds: int
     cpus: tuple[int, ...] = ()
     machine: dict[str, Any] = field(default_factory=dict)
+    samples: int = 1
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -96,6 +98,7 @@ class BenchReport:
             "threads": self.threads,
             "optimization": self.optimization,
             "inputs": self.inputs,
+            "samples": self.samples,
             "rounds": self.rounds,
             "cpus": list(self.cpus),
             "machine": self.machine,

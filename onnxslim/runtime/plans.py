@@ -74,10 +74,11 @@ def plan_feeds(
     description: Description | None = None,
     seed: int = 0,
     n: int = 3,
+    vary: bool = True,
     max_tries: int = 48,
     seconds: float = 60.0,
 ) -> FeedPlans:
-    """Finds at least ``n`` feeds (one is enough without inputs) and varies every dynamic dimension.
+    """Finds at least ``n`` feeds (one is enough without inputs).
 
     Args:
         specs: The inputs.
@@ -86,6 +87,7 @@ def plan_feeds(
         description: What the user said; those sizes are never changed.
         seed: Content of feed ``i`` is drawn from ``seed + i``.
         n: How many feeds at least.
+        vary: Whether every dynamic dimension gets a second size.
         max_tries: Runs at most.
         seconds: After this, no new size is tried.
 
@@ -96,38 +98,9 @@ def plan_feeds(
     search = _Search(specs, model, try_run, given, seed, max_tries, seconds)
     if not search.find_base():
         return search.plans()
-    search.vary()
+    if vary:
+        search.vary()
     search.fill(n)
-    return search.plans()
-
-
-def find_feed(
-    specs: Sequence[InputSpec],
-    model: ir.Model | None,
-    try_run: TryRun,
-    *,
-    description: Description | None = None,
-    seed: int = 0,
-    max_tries: int = 48,
-    seconds: float = 60.0,
-) -> FeedPlans:
-    """Finds one feed that the reference runs; nothing is varied.
-
-    Args:
-        specs: The inputs.
-        model: The reference, read for hints.
-        try_run: Runs the reference.
-        description: What the user said; those sizes are never changed.
-        seed: Of the content.
-        max_tries: Runs at most.
-        seconds: After this, no new size is tried.
-
-    Raises:
-        UsageError: The description contradicts the model.
-    """
-    given = check_description(description or Description(), specs)
-    search = _Search(specs, model, try_run, given, seed, max_tries, seconds)
-    search.find_base()
     return search.plans()
 
 

@@ -17,6 +17,7 @@ from onnxslim.analysis.latency import LatencyTable
 from onnxslim.cli.main import invoke
 from onnxslim.demo import labelled_path, model_path
 from onnxslim.errors import UsageError
+from onnxslim.runtime.session import Session
 from tests.nets import net
 
 FEW = ("--runs", "4")
@@ -77,6 +78,46 @@ def test_data_is_fed() -> None:
     assert found["inputs"]["input"]["shape"] == [1, 1, 28, 28]
 
 
+def test_samples_have_their_turns(tmp_path: Path) -> None:
+    path = saved(tmp_path, net("y = Relu(x)", x="float[N,3]"))
+    np.savez(tmp_path / "d.npz", x=np.arange(21, dtype=np.float32).reshape(7, 3))
+    line = (path, "--data", tmp_path / "d.npz")
+    assert document(*line)["samples"] == 1
+    assert document(*line, "--samples", "5")["samples"] == 5
+    batched = document(*line, "--samples", "5", "--batch", "2")
+    assert (batched["samples"], batched["inputs"]["x"]["shape"]) == (3, [2, 3])
+    assert document(path, "--samples", "4")["samples"] == 4
+    assert "4 samples" in run("bench", path, *FEW, "--samples", "4")[1]
+
+
+def counter() -> onnx.ModelProto:
+    """How often it was fed what it gave."""
+    outputs = {"y": "float[1]", "n": "float[1]"}
+    body = "n = Add(h, one)  y = Mul(x, n)"
+    return net(body, x="float[1]", h="float[1]", one=np.ones(1, np.float32), outputs=outputs)
+
+
+def test_a_state_is_fed_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, counter())
+    np.savez(tmp_path / "d.npz", x=np.array([[5], [6], [7]], np.float32))
+    fed: list[tuple[float, float]] = []
+    time = Session.time
+
+    def spy(self: Session, feeds: Any, *args: Any, **more: Any) -> list[float]:
+        fed.append((float(feeds["x"][0]), float(feeds["h"][0])))
+        return time(self, feeds, *args, **more)
+
+    monkeypatch.setattr(Session, "time", spy)
+    line = (path, "--data", tmp_path / "d.npz", "--state", "n=h")
+    assert document(*line, "--samples", "3")["samples"] == 3
+    assert set(fed) == {(5, 0), (6, 1), (7, 2)}
+    fed.clear()
+    assert document(*line)["samples"] == 1
+    assert set(fed) == {(5, 1)}
+    code, out, err = run("bench", path, *FEW, "--state", "n=k")
+    assert code == 2 and not out and "no input 'k'" in err
+
+
 def test_text() -> None:
     code, out, _ = run("bench", model_path(), *FEW, "--layers", "--top", "2", "--pin")
     assert code == 0 and "median ms" in out and "(" in out and "--top" in out
@@ -114,6 +155,8 @@ def test_mistakes() -> None:
     assert run("bench")[0] == 2
     assert run("bench", model_path(), "--optimization", "most")[0] == 2
     assert run("bench", model_path(), model_path(), "--table", "t.json")[0] == 2
+    code, _, err = run("bench", model_path(), "--table", model_path())
+    assert code == 2 and "is a model" in err
     with pytest.raises(UsageError):
         onnxslim.bench([])
 

@@ -53,6 +53,21 @@ def test_markdown_into_a_file(pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert target.read_text().startswith("### ")
 
 
+def test_a_text_replaces_no_model_and_no_file_unasked(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = pair[1].read_bytes()
+    over = run("diff", *pair, "-o", pair[1], "--force")
+    assert over.returncode == 2 and "is a model" in over.stderr and not over.stdout
+    assert pair[1].read_bytes() == before
+    target = tmp_path / "d.txt"
+    target.write_text("mine")
+    again = run("diff", *pair, "-o", target)
+    assert again.returncode == 2 and "--force" in again.stderr and target.read_text() == "mine"
+    assert run("diff", *pair, "-o", target, "--force").returncode == 1
+    assert "Relu -> Tanh" in target.read_text()
+
+
 def test_quiet_says_nothing(pair: tuple[Path, Path]) -> None:
     done = run("diff", *pair, "-q")
     assert (done.returncode, done.stdout) == (1, "")

@@ -162,6 +162,7 @@ LINES = {
     "optimize m.onnx -o /dev/full --force": ("it is a device", "give the name of a file"),
     "optimize m.onnx -o none/x.onnx": ("there is no folder", "create it"),
     "optimize m.onnx -o out.onnx --save-recipe none/r.toml": ("there is no folder", "create it"),
+    "optimize m.onnx -o out.onnx --save-recipe m.onnx": ("is a model", "another name"),
     "optimize m.onnx -o out.onnx --report none/r.html": ("--report", "none does not exist"),
     "optimize m.onnx -o out.onnx --report m.onnx": ("that is a model", "give another name"),
     "prune demo.onnx --ratio 0.5": ("-o OUT", "--dry-run"),
