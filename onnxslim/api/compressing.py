@@ -25,6 +25,7 @@ from onnxslim.api.validating import validate
 from onnxslim.errors import CalibrationError, DataError, OnnxSlimError, VerificationError
 from onnxslim.graph.save import check_target, stage
 from onnxslim.report.summary import summarize
+from onnxslim.runtime.data import refused
 from onnxslim.verify.report import ValidationReport
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def compress(
     search: bool = True,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
+    verify: bool = True,
+    allow_random: bool = False,
     options: RunOptions | None = None,
     allow_external_dir: str | None = None,
     on_step: Callable[[str], None] | None = None,
@@ -110,11 +113,15 @@ def compress(
         search: Try several ways of choosing channels, where there are few enough to try.
         output: File to write; None gives only the model.
         force: Replace ``output`` when it exists.
+        verify: Verify every stage, and compare the result with the model given; gates are always
+            checked.
+        allow_random: Random calibration data is allowed.
         options: How models are run.
         allow_external_dir: Another folder that external weights may be read from.
         on_step: Called with the name of what is being done.
 
     Raises:
+        CalibrationError: For random data that is not allowed.
         DataError: Without data.
         TargetError: When a budget cannot be met.
         UnsupportedModelError: When the model cannot be read or is invalid.
@@ -124,11 +131,13 @@ def compress(
         chosen = replace(chosen, data=data)
     if chosen.data is None:
         raise DataError("compress needs samples: give them with --data")
+    if chosen.data == "random" and not allow_random:  # else every stage would be rolled back
+        raise refused()
     place = None if output is None else check_target(output, path_of(model), force=force)
     say = on_step or (lambda text: None)
     gates = {k: v for k, v in (("min_sqnr", min_sqnr), ("max_drop", max_drop)) if v is not None}
     job = _Job(model, chosen, gates, labels, metric, allow_external_dir, say)
-    job.search = search
+    job.search, job.verify, job.allow_random = search, verify, allow_random
     job.simplify()
     budget = {"ratio": ratio, "macs": macs, "params": params, "latency": latency}
     asked = {k: v for k, v in budget.items() if v is not None}
@@ -159,7 +168,7 @@ class _Job:
         self.source, self.options, self.gates = source, options, dict(gates)
         self.labels, self.metric, self.say = labels, metric, say
         self.allow_external_dir = allow_external_dir
-        self.search = True
+        self.search, self.verify, self.allow_random = True, True, False
         self.stages: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.pruned: PruneResult | None = None
@@ -169,8 +178,9 @@ class _Job:
         """The lossless part; what fails here fails altogether."""
         self.say("simplifying")
         self.first = optimize(
-            self.source, options=self.options, allow_external_dir=self.allow_external_dir
-        )
+            self.source, options=self.options, allow_external_dir=self.allow_external_dir,
+            verify=self.verify,
+        )  # fmt: skip
         self.model: ir.Model = self.first.model
         self.passes = list(self.first.passes)
         self._note("simplify", True, f"{self.first.before.nodes} -> {self.first.after.nodes} nodes")
@@ -183,7 +193,7 @@ class _Job:
             found = prune(
                 original, **budget, options=self.options, labels=self.labels, metric=self.metric,
                 allow_external_dir=self.allow_external_dir, on_step=self.say, compare=False,
-                search=self.search,
+                search=self.search, verify=self.verify, allow_random=self.allow_random,
             )  # fmt: skip
         except VerificationError as error:
             self._note("prune", False, str(error))
@@ -201,7 +211,10 @@ class _Job:
         """Quantize; rolled back where int8 is no faster, far off, or fails a gate."""
         self.say("quantizing")
         try:
-            found = quantize(self.model, options=self.options, target=target, on_step=self.say)
+            found = quantize(
+                self.model, options=self.options, target=target, on_step=self.say,
+                verify=self.verify, allow_random=self.allow_random,
+            )  # fmt: skip
         except (CalibrationError, VerificationError) as error:
             self._note("quantize", False, str(error))
             return
@@ -247,10 +260,11 @@ class _Job:
 
     def finish(self) -> CompressResult:
         """The result with its comparison with the model given."""
-        self.say("validating")
         quality: ValidationReport | None = None
         try:
-            quality = self._validated(self.model, {"min_sqnr": -300.0})
+            if self.verify:
+                self.say("validating")
+                quality = self._validated(self.model, {"min_sqnr": -300.0})
         except OnnxSlimError as error:
             self.warnings.append(f"the result was not compared: {error}")
         with stage(self.model) as staged:

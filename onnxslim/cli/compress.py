@@ -39,9 +39,11 @@ def command(
     ] = None,
     labels: common.Labels = None,
     metric: common.Metric = "top1",
+    allow_random: common.AllowRandom = False,
     report: common.Report = None,
     options: common.Options = None,
     allow_external_dir: common.ExternalDir = None,
+    no_verify: common.NoVerify = False,
     force: common.Force = False,
     json: common.Json = False,
     quiet: common.Quiet = False,
@@ -56,7 +58,8 @@ def command(
         result = compress(
             model, ratio=ratio, macs=macs, params=params, latency=latency, target=target,
             min_sqnr=min_sqnr, max_drop=max_drop, labels=labels, metric=metric, output=output,
-            force=force, options=options, allow_external_dir=allow_external_dir, on_step=update,
+            force=force, verify=not no_verify, allow_random=allow_random, options=options,
+            allow_external_dir=allow_external_dir, on_step=update,
         )  # fmt: skip
     reports.write(report, result, model, result.model, quiet=quiet)
     if json:

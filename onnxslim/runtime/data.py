@@ -151,12 +151,17 @@ def _streamed(
     )
 
 
+def refused() -> CalibrationError:
+    """Why random data does not serve for calibration."""
+    return CalibrationError(
+        "random data gives wrong ranges, so it is refused for calibration;"
+        " give real samples with --data, or --allow-random-calibration"
+    )
+
+
 def _random(request: Request, options: DataOptions, model: ir.Model | None) -> DataSource:
     if options.calibration and not options.allow_random:
-        raise CalibrationError(
-            "random data gives wrong ranges, so it is refused for calibration;"
-            " give real samples with --data, or --allow-random-calibration"
-        )
+        raise refused()
     if options.labels is not None:
         raise DataError("--labels needs real data; random samples have no labels")
     given, specs = options.description, request.specs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -14,6 +16,14 @@ from onnxslim.cli.main import invoke
 from onnxslim.errors import DataError
 
 FEW = RunOptions(samples=64)
+
+
+def printed(*args: str) -> str:
+    """What a command line writes to standard output."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert invoke(list(args)) == 0
+    return out.getvalue()
 
 
 def test_prune_and_quantize_and_what_became_of_them(tmp_path: Path) -> None:
@@ -49,3 +59,30 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "o.onnx")
     assert invoke(["compress", str(demo.model_path()), "-o", out]) == 2
     assert "--data" in capsys.readouterr().err and not Path(out).exists()
+
+
+def test_what_is_not_verified_is_not_compared(tmp_path: Path) -> None:
+    """A gate that was asked for is checked all the same."""
+    data = str(demo.calibration_path())
+    line = ["compress", str(demo.model_path()), "--data", data, "--samples", "64", "--json"]
+    found = {}
+    for gate in ("", "200"):
+        out = tmp_path / f"out{gate}.onnx"
+        more = ["--min-sqnr", gate] if gate else []
+        text = printed(*line, "--no-verify", *more, "-o", str(out))
+        found[gate] = json.loads(text)
+        onnx.checker.check_model(onnx.load(out))
+    assert [d["verification"]["level"] for d in found.values()] == ["none", "none"]
+    assert [d["validation"] for d in found.values()] == [None, None]
+    assert found["200"]["stages"][-1]["kept"] is False
+
+
+def test_random_calibration_has_to_be_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "o.onnx")
+    line = ["compress", str(demo.model_path()), "-o", out, "--data", "random", "--samples", "16"]
+    assert invoke(line) == 2 and not Path(out).exists()
+    assert "--allow-random-calibration" in capsys.readouterr().err
+    assert invoke([*line, "--allow-random-calibration", "-q"]) == 0
+    onnx.checker.check_model(onnx.load(out))

@@ -35,8 +35,8 @@ OPTIONS = {
     "quantize": f"{RUNS} {WRITES} --report --mode --target --format --calibrator --include "
     "--exclude --min-sqnr --max-drop --keep-io-types --strict --dry-run --labels --metric "
     "--allow-random-calibration",
-    "compress": f"{RUNS} -o --output --json --force -q -v --report --ratio --macs --params "
-    "--latency --max-drop --min-sqnr --labels --metric --target",
+    "compress": f"{RUNS} {WRITES} --report --ratio --macs --params --latency --max-drop "
+    "--min-sqnr --labels --metric --target --allow-random-calibration",
     "validate": f"{RUNS} --json -q -v --report --rtol --atol --min-cosine --min-sqnr "
     "--min-agreement --max-drop --layers --labels --metric",
     "diff": "--format --json --ignore --weights --fail-on --git-setup --report -q -v",
