@@ -39,15 +39,14 @@ OPTIONS = {
     "--min-sqnr --labels --metric --target --allow-random-calibration",
     "validate": f"{RUNS} --json -q -v --report --rtol --atol --min-cosine --min-sqnr "
     "--min-agreement --max-drop --layers --labels --metric",
-    "diff": "--format --json --ignore --weights --fail-on --git-setup --report -q -v",
+    "diff": "--format --json -o --output --force --ignore --weights --fail-on --git-setup --report -q -v",
     "inspect": "--json --report --input-shape --dim -q -v",
-    "bench": "--json --report --threads --runs --batch --table --provider --data --seed "
-    "--custom-ops --input-shape --dim --input-value -q -v",
+    "bench": f"{RUNS} --json --report --threads --runs --batch --table -q -v",
     "batch": f"{RUNS} {WRITES} --jobs --executor",
     "reduce": "-o --output --json --force --check -q -v",
-    "passes": "--json",
-    "doctor": "--json",
-    "demo": "--json -o --output",
+    "passes": "--json -q -v",
+    "doctor": "--json -q -v",
+    "demo": "--json -o --output -q -v",
     "": "--version --install-completion --show-completion --help -h",
 }
 
@@ -70,6 +69,12 @@ def test_every_option_is_there(command: str) -> None:
 def test_every_command_is_there() -> None:
     listed = re.findall(r"^  (\w+)  ", printed("--help").partition("Commands:")[2], re.M)
     assert sorted(listed) == sorted(COMMANDS) == sorted(filter(None, OPTIONS))
+
+
+@pytest.mark.parametrize("line", ["passes", "passes fold-batchnorm", "doctor"])
+def test_quiet_prints_nothing(line: str) -> None:
+    assert printed(*line.split()) and printed(*line.split(), "-q") == ""
+    assert json.loads(printed(*line.split(), "-q", "--json"))["command"] == line.split()[0]
 
 
 def test_version_and_completion(
