@@ -39,7 +39,8 @@ OPTIONS = {
     "--min-sqnr --labels --metric --target --allow-random-calibration",
     "validate": f"{RUNS} --json -q -v --report --rtol --atol --min-cosine --min-sqnr "
     "--min-agreement --max-drop --layers --labels --metric",
-    "diff": "--format --json -o --output --force --ignore --weights --fail-on --git-setup --report -q -v",
+    "diff": "--format --json -o --output --force --ignore --weights --fail-on --git-setup "
+    "--report -q -v",
     "inspect": "--json --report --input-shape --dim -q -v",
     "bench": f"{RUNS} --json --report --threads --runs --batch --table -q -v",
     "batch": f"{RUNS} {WRITES} --jobs --executor",
