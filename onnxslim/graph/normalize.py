@@ -144,11 +144,13 @@ class Normalizer:
     # -- nodes and attributes
 
     def _node(self, node: onnx.NodeProto, where: str, in_function: bool) -> None:
-        for name in (node.name, node.op_type, node.domain, node.doc_string, node.overload):
-            text(name, where)
-        if not node.op_type:
+        op, domain = node.op_type, node.domain
+        for name in (node.name, op, domain, node.doc_string, node.overload):
+            if not isinstance(name, str):
+                text(name, where)
+        if not op:
             raise refuse(where, f"node {show(node.name)} without an operator", "an op_type")
-        if node.domain == "ai.onnx":
+        if domain == "ai.onnx":
             node.ClearField("domain")
         for entry in node.metadata_props:
             text(entry.key, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import onnx
 import onnx.defs
@@ -81,8 +82,9 @@ def build(proto: onnx.ModelProto, origin: Origin) -> ir.Model:
         raise refuse(label, root_cause(error), "a model that onnx_ir can read") from error
     if normalizer.regions:
         _place_mapped(model, normalizer.regions)
-    _keep_facts(model)
-    _attach(model, normalizer.scopes)
+    graphs = list(bodies(model))
+    _keep_facts(graphs)
+    _attach(model, graphs, normalizer.scopes)
     set_signature(model, signature)
     return model
 
@@ -185,16 +187,14 @@ def _nested(graph: ir.Graph) -> Iterator[ir.Graph]:
                     yield from _nested(inner)
 
 
-def _attach(model: ir.Model, scopes: list[Scope]) -> None:
+def _attach(model: ir.Model, graphs: list[ir.Graph], scopes: list[Scope]) -> None:
     """Put scopes and provenance where they are kept."""
-    graphs = list(bodies(model))
     if len(graphs) != len(scopes):
         raise UnsupportedModelError("model: its graphs were not all read; please report this")
     for graph, scope in zip(graphs, scopes, strict=True):
         graph.meta[SCOPE] = scope
     sources: list[tuple[str, str, tuple[str, ...]]] = []
-    nodes = [model.graph.all_nodes(), *(f.all_nodes() for f in model.functions.values())]
-    for node in (node for part in nodes for node in part):
+    for node in chain.from_iterable(graphs):
         node.meta[SOURCE] = (len(sources),)
         outputs = tuple(value.name or "" for value in node.outputs)
         sources.append((node.name or "", node.op_type, outputs))
@@ -220,12 +220,14 @@ def _place_mapped(model: ir.Model, regions: dict[bytes, Payload]) -> None:
                     node.attributes[name] = ir.AttrTensors(name, tensors)
 
 
-def _keep_facts(model: ir.Model) -> None:
+def _keep_facts(graphs: list[ir.Graph]) -> None:
     """Replace the tensors of onnx_ir, which ask the protobuf at every access."""
-    for graph in bodies(model):
+    for graph in graphs:
         for value in graph.initializers.values():
-            if type(value.const_value) is ir.TensorProtoTensor:
-                value.const_value = FileTensor(value.const_value.raw)
+            tensor, shape = value.const_value, value.shape
+            if type(tensor) is ir.TensorProtoTensor:
+                known = shape is not None and shape.frozen  # the tensor's own, not a declared one
+                value.const_value = FileTensor(tensor.raw, shape if known else None)
         for node in graph:
             if node.op_type != "Constant":
                 continue

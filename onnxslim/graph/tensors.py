@@ -27,14 +27,19 @@ _LARGEST_DIM = 1 << 48
 
 
 class FileTensor(ir.TensorProtoTensor):
-    """A tensor of the file whose type, shape and array are taken from the protobuf once."""
+    """A tensor of the file whose type, shape and array are taken from the protobuf once.
+
+    Args:
+        proto: Its data.
+        shape: Its dimensions, frozen, if they were read before.
+    """
 
     __slots__ = ("_array", "_dtype", "_shape")
 
-    def __init__(self, proto: onnx.TensorProto) -> None:
+    def __init__(self, proto: onnx.TensorProto, shape: ir.Shape | None = None) -> None:
         super().__init__(proto)
         self._dtype = ir.DataType(proto.data_type)
-        self._shape = ir.Shape(proto.dims, frozen=True)
+        self._shape = ir.Shape(proto.dims, frozen=True) if shape is None else shape
         self._array: np.ndarray | None = None
 
     @property

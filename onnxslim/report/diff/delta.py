@@ -13,7 +13,7 @@ from onnxslim.graph.signature import signature
 from onnxslim.report.diff import markdown, text
 from onnxslim.report.diff.entries import constant_entry, input_entry, node_entry, port_entry
 from onnxslim.report.diff.flow import Builder, Flow, Vertex, constant_of
-from onnxslim.report.diff.hashing import digest
+from onnxslim.report.diff.hashing import fingerprint
 from onnxslim.report.diff.hunks import regions
 from onnxslim.report.diff.labels import Labels
 from onnxslim.report.diff.naming import name
@@ -179,7 +179,7 @@ def difference(
 
 def _is_flipped(a: Builder, b: Builder, labels: Labels) -> bool:
     """Whether the second model comes first, so that the way round does not change the pairs."""
-    for key in (_operators, _constants, digest):
+    for key in (_operators, _constants, fingerprint):
         first, second = key(a.main, labels), key(b.main, labels)
         if first != second:
             return bool(second < first)
@@ -190,9 +190,10 @@ def _operators(flow: Flow, labels: Labels) -> Any:
     return len(flow.nodes), sorted(Counter(v.op for v in flow.nodes).items())
 
 
-def _constants(flow: Flow, labels: Labels) -> Any:
-    found = (labels.constant(c) for v in flow.nodes for c in map(constant_of, v.inputs) if c)
-    return sorted(map(repr, found))
+def _constants(flow: Flow, labels: Labels) -> int:
+    """A number for the constants, whatever their order."""
+    constants = (c for v in flow.nodes for c in map(constant_of, v.inputs) if c is not None)
+    return sum(labels.stable(labels.constant(c)) for c in constants)
 
 
 class _Maker:
@@ -309,10 +310,9 @@ class _Maker:
     def _meta(self) -> Iterator[tuple[str, Entry]]:
         first, second = self._models
         if "opset" not in self._ignore:
-            used = [_used_domains(m) for m in self._models]
             for domain in sorted({*first.opset_imports, *second.opset_imports}):
                 versions = [m.opset_imports.get(domain) for m in self._models]
-                if versions[0] != versions[1] and any(domain in u for u in used):
+                if versions[0] != versions[1] and any(_uses(m, domain) for m in self._models):
                     yield f"opset {domain or 'ai.onnx'}", _was_is(*versions)
         functions = [list(b.functions) for b in self._builders]
         for key in sorted({*functions[0]} ^ {*functions[1]}):
@@ -342,9 +342,9 @@ def _was_is(was: Any, now: Any) -> Entry:
     return {"was": was, "is": now}
 
 
-def _used_domains(model: ir.Model) -> set[str]:
+def _uses(model: ir.Model, domain: str) -> bool:
     graphs = [model.graph, *(f.graph for f in model.functions.values())]
-    return {"", *(node.domain for graph in graphs for node in graph.all_nodes())}
+    return not domain or any(n.domain == domain for graph in graphs for n in graph.all_nodes())
 
 
 def _size(flow: Flow) -> int:

@@ -19,12 +19,16 @@ import onnx_ir as ir
 
 from onnxslim.graph import edit
 from onnxslim.graph.payload import chunks
+from onnxslim.graph.tensors import FileTensor
 
 _SAMPLE = 64
 _SMALL = 64 << 20
 """Bytes of a larger constant are not looked at for being all the same."""
 _LARGEST_FILL = 1 << 32
-_RESHAPES = ("Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten")
+_FILLED = b"filled with"
+_OF_FILES = (FileTensor, ir.TensorProtoTensor)
+"""Classes that hold a protobuf (asking ``isinstance`` of them is slow)."""
+_COMPUTED = frozenset({"ConstantOfShape", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
 
 
 class Const:
@@ -48,7 +52,7 @@ class Const:
     ) -> None:
         self.name = name
         self.tensor = tensor
-        self.shape = tuple(int(d) for d in tensor.shape) if shape is None else shape  # type: ignore[arg-type]
+        self.shape = dims_of(tensor) if shape is None else shape
         self.is_fill = is_fill
         self.dtype = type_name(tensor.dtype)
         self.size = math.prod(self.shape)
@@ -61,11 +65,16 @@ class Const:
     @cached_property
     def digest(self) -> bytes:
         """Of type, shape and elements; the same however the elements are stored."""
-        found = hashlib.blake2b(f"{self.dtype}{self.shape}".encode(), digest_size=16)
+        head = f"{self.dtype}{self.shape}".encode()
+        raw = stored_bytes(self.tensor)
+        if raw is not None and not self.is_fill and len(raw) <= _SMALL:
+            data = _uniform(raw, self.tensor.dtype.bitwidth // 8, self.size)
+            return hashlib.blake2b(head + (data or raw), digest_size=16).digest()
+        found = hashlib.blake2b(head, digest_size=16)
         if self.tensor.dtype == ir.DataType.STRING:
             found.update(repr([_raw(x) for x in self.tensor.numpy().reshape(-1)]).encode())
         elif self.is_fill:
-            found.update(b"filled with" + self.tensor.tobytes())
+            found.update(_FILLED + self.tensor.tobytes())
         else:
             _update(found, self.tensor, self.size)
         return found.digest()
@@ -86,20 +95,37 @@ def _raw(item: Any) -> bytes:
     return item if isinstance(item, bytes) else str(item).encode()
 
 
+def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """Its dimensions; of what was read from a file, without making objects of them."""
+    if type(tensor) in _OF_FILES:
+        return tuple(tensor.raw.dims)
+    return tuple(int(d) for d in tensor.shape)  # type: ignore[arg-type]
+
+
+def stored_bytes(tensor: ir.TensorProtocol) -> bytes | None:
+    """The elements as they lie in the file; None when they do not."""
+    if type(tensor) in _OF_FILES and tensor.raw.HasField("raw_data"):
+        data: bytes = tensor.raw.raw_data
+        return data
+    return None
+
+
+def _uniform(data: bytes, width: int, size: int) -> bytes | None:
+    """What stands for elements that are all the same; None when they are not."""
+    if not width or not size or data[: _SAMPLE * width] != data[:width] * min(_SAMPLE, size):
+        return None
+    return _FILLED + data[:width] if data == data[:width] * size else None
+
+
 def _update(found: Any, tensor: ir.TensorProtocol, size: int) -> None:
     """Add the elements to a hash; one number for all of them where they are the same."""
-    parts: Iterable[Any] = chunks(tensor)
-    if isinstance(tensor, ir.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
-        parts = (tensor.raw.raw_data,)
+    raw = stored_bytes(tensor)
+    parts: Iterable[Any] = chunks(tensor) if raw is None else (raw,)
     width = tensor.dtype.bitwidth // 8
-    kept = list(parts) if size * width <= _SMALL else parts
-    if width and isinstance(kept, list) and size > 0:
-        data = b"".join(kept)
-        if data[: _SAMPLE * width] == data[:width] * min(_SAMPLE, size):
-            if data == data[:width] * size:
-                found.update(b"filled with" + data[:width])
-                return
-    for part in kept:
+    if size * width <= _SMALL:
+        data = b"".join(parts)
+        parts = (_uniform(data, width, size) or data,)
+    for part in parts:
         found.update(part)
 
 
@@ -228,13 +254,15 @@ class Builder:
         return flow
 
     def _node(self, node: ir.Node, flow: Flow, counts: dict[str, int]) -> None:
-        op = edit.op_id(node).removeprefix("ai.onnx:")
-        tensor = edit.constant_tensor(node.outputs[0]) if op == "Constant" else None
+        domain, outputs = node.domain, node.outputs
+        op = node.op_type if domain in ("", "ai.onnx") else f"{domain}:{node.op_type}"
+        tensor = edit.constant_tensor(outputs[0]) if op == "Constant" else None
         if tensor is not None:
-            self._sources[node.outputs[0]] = Const(node.outputs[0].name or "", tensor)
+            self._sources[outputs[0]] = Const(outputs[0].name or "", tensor)
             return
         number = counts[op] = counts.get(op, -1) + 1
-        inputs = [None if v is None else self._sources.get(v) for v in node.inputs]
+        known = self._sources.get
+        inputs = [None if v is None else known(v) for v in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
         vertex = Vertex(
@@ -242,15 +270,15 @@ class Builder:
             len(flow.nodes),
             op,
             node.name or f"{op.split(':')[-1]}#{number}",
-            self._opsets.get(node.domain, self._opsets.get("", 0)),
+            self._opsets.get(domain, self._opsets.get("", 0)),
             {},
             inputs,
-            tuple(v.name or "" for v in node.outputs),
+            tuple([v.name or "" for v in outputs]),
             node,
         )
         self._attributes(vertex, node)
         vertex.value = _computed(vertex)
-        for slot, value in enumerate(node.outputs):
+        for slot, value in enumerate(outputs):
             self._sources[value] = Output(vertex, slot)
         flow.nodes.append(vertex)
 
@@ -287,7 +315,7 @@ def _captured(vertex: Vertex) -> Iterator[Output | Input]:
 
 def _computed(vertex: Vertex) -> Const | None:
     """The constant that a node makes from constants, for what costs nothing to compute."""
-    if not vertex.inputs or not vertex.outputs:
+    if vertex.op not in _COMPUTED or not vertex.inputs or not vertex.outputs:
         return None
     data = constant_of(vertex.inputs[0])
     if data is None:
@@ -295,8 +323,6 @@ def _computed(vertex: Vertex) -> Const | None:
     name = vertex.outputs[0]
     if vertex.op == "ConstantOfShape":
         return _filled(vertex, data, name)
-    if vertex.op not in _RESHAPES:
-        return None
     shape = None if vertex.op == "Identity" else _new_shape(vertex, data)
     if vertex.op != "Identity" and (shape is None or math.prod(shape) != data.size):
         return None

@@ -8,7 +8,6 @@ they never collide.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Sequence
 
 from onnxslim.report.diff.flow import Flow, Input, Output, Source, Vertex, constant_of
@@ -16,6 +15,9 @@ from onnxslim.report.diff.labels import COMMUTATIVE, FULL, KIND, Labels
 
 CAPTURED, ANY_SLOT = -2, -1
 """In place of the index of an input: read by a body; one of several that commute."""
+
+_OUTER, _NOTHING = -3, -4
+"""Instead of a number: a value from outside, an omitted input."""
 
 Outer = Callable[[Output | Input], Hashable]
 
@@ -58,14 +60,17 @@ class Forward(dict[Vertex, int]):
 
     def node(self, vertex: Vertex) -> int:
         """Number of a node whose sources have theirs."""
-        inputs: list[Hashable] = []
+        inputs: list[int | None] = []
         for source in vertex.inputs:
-            if constant_of(source) is None:
+            if constant_of(source) is not None:
+                if self._level < KIND:
+                    inputs.append(None)
+            elif type(source) is Output and source.slot == 0 and source.node.flow is self._flow:
+                inputs.append(self[source.node])
+            else:
                 inputs.append(self.source(source))
-            elif self._level < KIND:
-                inputs.append(None)
         if vertex.op in COMMUTATIVE:
-            inputs = sorted((x for x in inputs if x is not None), key=hash)
+            inputs = sorted(x for x in inputs if x is not None)  # type: ignore[assignment]
         key: tuple[Hashable, ...] = (self._labels.label(vertex, self._level), tuple(inputs))
         if vertex.bodies and self._level == FULL:
             bodies = [self._body(flow) for _, flow in sorted(vertex.bodies.items())]
@@ -111,11 +116,11 @@ class Uses:
         for vertex in flow.nodes:
             commutes = vertex.op in COMMUTATIVE
             for slot, source in enumerate(vertex.inputs):
-                if isinstance(source, Output) and source.node.flow is flow:
+                if type(source) is Output and source.node.flow is flow:
                     entry = (source.slot, vertex, ANY_SLOT if commutes else slot)
                     self.readers[source.node].append(entry)
             for source in vertex.captured:
-                if isinstance(source, Output) and source.node.flow is flow:
+                if type(source) is Output and source.node.flow is flow:
                     self.readers[source.node].append((source.slot, vertex, CAPTURED))
         for index, source in enumerate(flow.outputs):
             if isinstance(source, Output) and source.node.flow is flow:
@@ -136,37 +141,33 @@ def backward(
     """
     found: dict[Vertex, int] = {}
     for vertex in reversed(flow.nodes):
-        readers = sorted((slot, found[v], index) for slot, v, index in uses.readers[vertex])
+        readers = [(slot, found[v], index) for slot, v, index in uses.readers[vertex]]
+        if len(readers) > 1:
+            readers.sort()
         ends = sorted((slot, repr(tokens[i])) for slot, i in uses.ends.get(vertex, ()))
         key = (labels.label(vertex, level), tuple(readers), tuple(ends))
         found[vertex] = labels.number(("backward", key))
     return found
 
 
-def digest(flow: Flow, labels: Labels) -> bytes:
-    """A hash of everything but names: the same in every process, whatever the order of nodes."""
-    found: dict[Vertex, bytes] = {}
+def fingerprint(flow: Flow, labels: Labels) -> int:
+    """A number for everything but names: the same in every process, whatever the order of nodes."""
+    found: dict[Vertex, int] = {}
 
-    def of(source: Source) -> bytes:
+    def of(source: Source) -> int:
         const = constant_of(source)
         if const is not None:
-            return repr(labels.constant(const)).encode()
+            return labels.stable(labels.constant(const))
         if isinstance(source, Output):
-            return found.get(source.node, b"outer") + str(source.slot).encode()
-        return f"input{source.index}".encode() if isinstance(source, Input) else b"none"
+            return hash((found.get(source.node, _OUTER), source.slot))
+        return source.index if isinstance(source, Input) else _NOTHING
 
     for vertex in flow.nodes:
         inputs = [of(source) for source in vertex.inputs]
         if vertex.op in COMMUTATIVE:
             inputs.sort()
-        state = hashlib.blake2b(vertex.op.encode(), digest_size=16)
-        state.update(repr(labels.attributes(vertex)).encode())
-        for part in inputs:
-            state.update(part + b"|")
+        parts = [labels.stable((vertex.op, labels.attributes(vertex))), *inputs]
         for name, body in sorted(vertex.bodies.items()):
-            state.update(name.encode() + digest(body, labels))
-        found[vertex] = state.digest()
-    state = hashlib.blake2b(digest_size=16)
-    for part in [of(source) for source in flow.outputs] + sorted(found.values()):
-        state.update(part)
-    return state.digest()
+            parts += [labels.stable(name), fingerprint(body, labels)]
+        found[vertex] = hash(tuple(parts))
+    return hash((*(of(source) for source in flow.outputs), *sorted(found.values())))

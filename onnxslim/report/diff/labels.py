@@ -11,6 +11,7 @@ and an input in another (``axes``, the bounds of ``Clip``) is the same in both f
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Hashable
 from functools import lru_cache
@@ -135,12 +136,15 @@ def attributes(vertex: Vertex) -> dict[str, Frozen]:
         fixed = frozen(value)
         if (name not in stable or own[name] != fixed) and not _is_implied(vertex, name, fixed):
             found[name] = fixed
+    names = movable(vertex.op)
+    if not names:
+        return found
     for slot in range(1, len(vertex.inputs)):
         moved = parameter(vertex.op, vertex.version, slot)
         const = None if moved is None else constant_of(vertex.inputs[slot])
         if moved is not None and const is not None and const.size <= 64:
             found[moved] = frozen(_plain(const))
-    for name in movable(vertex.op):
+    for name in names:
         number = found.get(name)
         if isinstance(number, int):
             found[name] = (number,)  # ``k`` of TopK: a number once, now a list of one
@@ -192,12 +196,22 @@ class Labels:
     def __init__(self, weights: str = "exact") -> None:
         self.weights = weights
         self._numbers: dict[Frozen, int] = {}
-        self._known: dict[tuple[Vertex, int], int] = {}
+        self._known: tuple[dict[Vertex, int], ...] = tuple({} for _ in range(WEIGHT + 1))
+        self._stable: dict[Frozen, int] = {}
         self._attributes: dict[Vertex, tuple[tuple[str, Frozen], ...]] = {}
 
     def number(self, key: Frozen) -> int:
         """The same number for equal keys."""
         return self._numbers.setdefault(key, len(self._numbers))
+
+    def stable(self, key: Frozen) -> int:
+        """A number for a key that is the same in every process."""
+        found = self._stable.get(key)
+        if found is None:
+            text = key if isinstance(key, bytes) else repr(key).encode()
+            digest = hashlib.blake2b(text, digest_size=7).digest()
+            found = self._stable[key] = int.from_bytes(digest, "little")
+        return found
 
     def constant(self, const: Const) -> Frozen:
         """What counts of a constant."""
@@ -220,10 +234,10 @@ class Labels:
 
     def label(self, vertex: Vertex, level: int) -> int:
         """Number of the label of a node; equal for equal labels of one level."""
-        key = (vertex, level)
-        found = self._known.get(key)
+        known = self._known[level]
+        found = known.get(vertex)
         if found is None:
-            found = self._known[key] = self.number((level, self._label(vertex, level)))
+            found = known[vertex] = self.number((level, self._label(vertex, level)))
         return found
 
     def _label(self, vertex: Vertex, level: int) -> Frozen:
@@ -235,7 +249,10 @@ class Labels:
             found = [c for c in map(constant_of, vertex.inputs) if c is not None and c.size >= 16]
             weight = max(found, key=lambda c: c.size, default=None)
             return vertex.op, None if weight is None else self.constant(weight)
-        constants = [self._constant(vertex, i, level) for i in range(len(vertex.inputs))]
+        constants: list[Frozen] = []
+        for slot, source in enumerate(vertex.inputs):
+            const = constant_of(source)
+            constants.append(None if const is None else self._constant(vertex, slot, const, level))
         if vertex.op in COMMUTATIVE:
             constants = sorted((c for c in constants if c is not None), key=repr)
         count = len(vertex.outputs) if _counts_outputs(vertex.op) else 0
@@ -250,10 +267,7 @@ class Labels:
         names = movable(vertex.op)
         return tuple(item for item in self.attributes(vertex) if item[0] not in names)
 
-    def _constant(self, vertex: Vertex, slot: int, level: int) -> Frozen:
-        const = constant_of(vertex.inputs[slot])
-        if const is None:
-            return None
+    def _constant(self, vertex: Vertex, slot: int, const: Const, level: int) -> Frozen:
         if const.size <= 64 and parameter(vertex.op, vertex.version, slot) is not None:
             return None
         if level == SHAPED:

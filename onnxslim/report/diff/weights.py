@@ -34,7 +34,11 @@ def describe(const: Const) -> dict[str, Any]:
 
 def plain(const: Const) -> Any:
     """The elements as nested lists for JSON; what JSON has no number for as text."""
-    return _jsonable(const.array().tolist())
+    array = const.array()
+    kind = array.dtype.kind
+    if kind in "biu" or (kind == "f" and np.isfinite(array).all()):
+        return array.tolist()
+    return _jsonable(array.tolist())
 
 
 def _jsonable(value: Any) -> Any:
