@@ -11,13 +11,12 @@ with few and with many samples. Not run in CI.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from _data import Arrays, data_for
 from _launch import launch
 from _peers import ROOT
 
-from onnxslim.analysis.quantization.observe import Observations
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.lab import Lab, split
 from onnxslim.api.optimizing import optimize
@@ -35,8 +33,6 @@ from onnxslim.pipeline.registry import get_pass
 from onnxslim.runtime.data import DataOptions, open_data
 from onnxslim.runtime.specs import specs_of
 from onnxslim.runtime.worker import Worker
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -70,8 +66,8 @@ def processor_seconds() -> float:
     own = time.process_time()
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            own += (int(fields[11]) + int(fields[12])) / TICKS
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                own += int((thread / "schedstat").read_text().split()[0]) / 1e9
     return own
 
 
@@ -107,7 +103,8 @@ def cost(model: Path, arrays: Arrays, rounds: int, include: tuple[str, ...]) -> 
         pairs = []
         for _ in range(rounds):
             begin = processor_seconds()
-            Observations().see(lab.session, plan.observed, feeds, batches=samples.batches)
+            fresh = replace(lab.observations, histograms={})
+            fresh.see(lab.session, plan.observed, feeds, batches=samples.batches)
             observing = processor_seconds() - begin
             pairs.append((plain_pass(lab.path, feeds), observing))
         plain, observing = (min(times) for times in zip(*pairs, strict=True))

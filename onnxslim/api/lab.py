@@ -21,7 +21,7 @@ import onnx_ir as ir
 from onnxslim.analysis.quantization.observe import Observations, cache_path, sample_sizes
 from onnxslim.analysis.quantization.plan import Layer, Plan
 from onnxslim.api.options import RunOptions
-from onnxslim.api.sizing import sample_bytes
+from onnxslim.api.sizing import sample_bytes, tensor_bytes
 from onnxslim.api.stages import entries_of
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.save import Staged, stage
@@ -33,7 +33,8 @@ from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import parse_pass
 from onnxslim.report.entries import PassEntry
 from onnxslim.runtime.data import DataSource
-from onnxslim.runtime.session import Session, nbytes
+from onnxslim.runtime.protocol import nbytes
+from onnxslim.runtime.session import Session
 from onnxslim.runtime.specs import Feed
 from onnxslim.runtime.worker import Worker
 from onnxslim.verify.compare import Stats
@@ -41,7 +42,7 @@ from onnxslim.verify.quantized import Judged, speedup
 
 logger = logging.getLogger(__name__)
 
-BATCH, BATCH_BYTES = 16, 4 << 20
+BATCH, BATCH_BYTES = 32, 4 << 20
 """Samples at once, and bytes that all their tensors take."""
 JUDGED_SAMPLES, JUDGED_BYTES = 64, 4 << 20
 FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
@@ -188,7 +189,11 @@ class Lab:
         self.judged = Judged(self.session, list(self.samples.held_back()))
         first = next(self.samples.source.feeds(), None)
         feeds = _Again(self.samples.observed)
-        self.observations = Observations(feeds=feeds, sizes=sample_sizes(self.model, first))
+        self.observations = Observations(
+            feeds=feeds,
+            sizes=sample_sizes(self.model, first),
+            bytes=tensor_bytes(self.model, sample_sizes(self.model, first, whole=True)),
+        )
 
     def open(self, path: Path, optimization: Any = "all") -> Session:
         """A session as the model will be run."""

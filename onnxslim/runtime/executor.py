@@ -28,6 +28,7 @@ _LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+_LARGE = 8 << 20  # bytes that are looked at in place; handing out fewer takes longer than a copy
 _NUMBERS = {name: number for name, number, _ in ELEMENTS.values()}
 
 
@@ -104,8 +105,10 @@ class Executor:
         return {}, []
 
     def _reduce_feed(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
-        feeds = dict(zip(head["feeds"], values, strict=True))
-        return {"bytes": self._reductions[head["reduction"]].feed(feeds)}, []
+        reduction, given = self._reductions[head["reduction"]], iter(values)
+        for names in head["names"]:
+            reduction.feed({name: next(given) for name in names})
+        return {}, []
 
     def _reduce_end(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
         states = self._reductions.pop(head["reduction"]).states()
@@ -119,15 +122,17 @@ class _Reduction:
     def __init__(self, session: Any, made: list[tuple[reducers.Reducer, list[str]]]) -> None:
         self._session, self._made = session, made
         self._taps = list(dict.fromkeys(name for _, names in made for name in names))
+        self._bytes = _LARGE  # of the last feed's values
 
-    def feed(self, feeds: Mapping[str, Value]) -> int:
+    def feed(self, feeds: Mapping[str, Value]) -> None:
         names = [name for name in self._taps if name not in feeds]
         values: dict[str, Any] = dict(feeds)
         if names:  # an empty list would mean all outputs to ONNX Runtime
-            values |= zip(names, _run_views(self._session, names, feeds), strict=True)
+            run = _run_views if self._bytes >= _LARGE else _run
+            values |= zip(names, run(self._session, names, feeds), strict=True)
+        self._bytes = sum(_size(values[name]) for name in self._taps)
         for reducer, taps in self._made:
             reducer.update(*(_numeric(name, values[name]) for name in taps))
-        return sum(_size(values[name]) for name in self._taps)
 
     def states(self) -> list[reducers.State]:
         return [reducer.state() for reducer, _ in self._made]

@@ -42,7 +42,10 @@ class Histogram(Reducer):
         self._zeros = 0
         self._range = MinMax()
         self._batches = 0
+        self._steps: dict[int, int] = {}  # by size of the batch
         self._waiting: list[Array] = []  # to be counted, less than a block in all
+        self._size = 0  # of these
+        self._low, self._high = math.inf, -math.inf  # of the batches they are from
 
     def options(self) -> dict[str, Any]:
         return {"bins": self.bins, "most": self.most}
@@ -56,27 +59,40 @@ class Histogram(Reducer):
         step = self._step(flat.size)
         low, high, counted = _seen(flat, step, self._batches % step)
         self._batches += 1
-        if math.isfinite(low) and math.isfinite(high):
-            self._range.see(low, high, float(counted.sum(dtype=np.float64)), counted.size)
-        else:
+        if not (math.isfinite(low) and math.isfinite(high)):
             self._range.update(flat)
-            counted = counted[np.isfinite(counted)]
+            self._count_blocks(counted[np.isfinite(counted)])
+            return
+        self._low, self._high = min(self._low, low), max(self._high, high)
         self._waiting.append(counted)
-        if sum(part.size for part in self._waiting) >= _BLOCK:
+        self._size += counted.size
+        if self._size >= _BLOCK:
             self._count_waiting()
 
     def _count_waiting(self) -> None:
         if self._waiting:
             counted = np.concatenate(self._waiting)
-            self._waiting.clear()
-            for start in range(0, counted.size, _BLOCK):
-                self._count(counted[start : start + _BLOCK])
+            total = float(counted.sum(dtype=np.float64))
+            self._range.see(self._low, self._high, total, counted.size)
+            self._drop_waiting()
+            self._count_blocks(counted)
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._size, self._low, self._high = 0, math.inf, -math.inf
+
+    def _count_blocks(self, counted: Array) -> None:
+        for start in range(0, counted.size, _BLOCK):
+            self._count(counted[start : start + _BLOCK])
 
     def _step(self, size: int) -> int:
         """One in how many values is counted."""
         if not self.most:
             return 1
-        return max((s for s in _STEPS if s * self.most <= size), default=1)
+        if size not in self._steps:
+            wanted = max(size / self.most, 1.0)
+            self._steps[size] = min((1, *_STEPS), key=lambda s: max(s / wanted, wanted / s))
+        return self._steps[size]
 
     def _count(self, data: Array) -> None:
         nonzero = int(np.count_nonzero(data != 0))
@@ -135,20 +151,32 @@ class Histogram(Reducer):
 
     def state(self) -> State:
         self._count_waiting()
+        used = np.flatnonzero(self._counts)
+        first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
+        seen = self._range.state()
+        if not seen:
+            return {}
         exponent = [] if self._exponent is None else [self._exponent]
-        return {
-            "exponent": np.array(exponent, np.int64),
-            "counts": self._counts,
-            "zeros": np.array(self._zeros, np.int64),
-            **{f"range.{key}": value for key, value in self._range.state().items()},
+        count, nonfinite = int(seen["count"][0]), int(seen["nonfinite"])
+        return {  # few arrays: handing one over costs as much as counting some thousand values
+            "numbers": np.array([count, nonfinite, self._zeros, first, *exponent], np.int64),
+            "range": np.array([seen["min"][0], seen["max"][0]]),
+            "sum": seen["sum"],
+            "counts": self._counts[first:end].copy(),
         }
 
     def load(self, state: Mapping[str, Array]) -> Self:
-        self._waiting.clear()
-        self._exponent = int(state["exponent"][0]) if state["exponent"].size else None
-        self._counts = state["counts"].copy()
-        self._zeros = int(state["zeros"])
-        self._range.load({k[6:]: v for k, v in state.items() if k.startswith("range.")})
+        self._drop_waiting()
+        self._counts = np.zeros(self.bins, np.int64)
+        self._exponent, self._zeros, self._range = None, 0, MinMax()
+        if not state:
+            return self
+        count, nonfinite, self._zeros, first, *exponent = state["numbers"].tolist()
+        self._exponent = exponent[0] if exponent else None
+        self._counts[first : first + state["counts"].size] = state["counts"]
+        low, high = state["range"]
+        seen = {"min": [low], "max": [high], "sum": state["sum"], "count": [count]}
+        self._range.load({**{k: np.array(v) for k, v in seen.items()}, "nonfinite": nonfinite})
         return self
 
     def result(self) -> dict[str, Any]:

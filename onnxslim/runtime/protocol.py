@@ -103,6 +103,15 @@ class RawTensor:
         return flat.view(kind).reshape(self.shape)
 
 
+def nbytes(value: Value) -> int:
+    """Bytes that a fed value takes, about."""
+    if isinstance(value, (list, tuple)):
+        return sum(nbytes(item) for item in value)
+    if isinstance(value, RawTensor):
+        return len(value.data)
+    return int(getattr(value, "nbytes", 8))
+
+
 class Packer:
     """Turns values into descriptors for the header and chunks for the payload or the file."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onnxslim.errors import UsageError
-from onnxslim.runtime.protocol import Value
+from onnxslim.runtime.protocol import Value, nbytes
 from onnxslim.runtime.reducers import Reducer
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from onnxslim.runtime.worker import Level
 
 BUDGET = 256 << 20
+GROUP, GROUP_BYTES = 32, 1 << 19
+"""Feeds and bytes of them that go to the worker in one request."""
 
 Feed = Mapping[str, Value]
 Job = tuple[tuple[str, ...], Reducer]
@@ -33,8 +36,18 @@ def reduce(
     reducers: Mapping[str, Reducer | Sequence[Reducer]],
     budget: int,
     optimization: Level | None = None,
+    known: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Bring the reducers up to date; see :meth:`Session.reduce`."""
+    """Bring the reducers up to date; see :meth:`Session.reduce`.
+
+    Args:
+        session: Of the model.
+        feeds: Batches.
+        reducers: By value name.
+        budget: Bytes of the reduced values of one run.
+        optimization: Another level than at most ``basic``.
+        known: Bytes of values in one feed, where ONNX Runtime may not know them.
+    """
     jobs = _jobs(reducers)
     stream = iter(feeds)
     first = next(stream, None)
@@ -44,7 +57,7 @@ def reduce(
     taps = list(dict.fromkeys(name for names, _ in jobs for name in names if name not in given))
     level = () if optimization is None else (optimization,)
     with session.exposing(taps, *level) as tapped:
-        sizes = tap_sizes(tapped.outputs, tapped.inputs, first, budget)
+        sizes = {**tap_sizes(tapped.outputs, tapped.inputs, first, budget), **known}
         groups = group_jobs(jobs, sizes, budget)
         if len(groups) == 1:
             _pass(tapped, chain([first], stream), jobs)
@@ -76,15 +89,36 @@ def _pass(tapped: Session, feeds: Iterable[Feed], jobs: Sequence[Job]) -> None:
     worker, number = tapped.worker, tapped.number
     worker.session_request(tapped, {"op": "reduce_begin", "reduction": number, "reducers": made})
     generation = tapped.generation
-    for feed in feeds:
-        head = {"op": "reduce_feed", "reduction": number}
-        worker.session_request(tapped, head, feed, generation=generation)
+    declared = tapped.source.declared
+    for group in grouped(feeds):
+        head = {"op": "reduce_feed", "reduction": number, "names": [list(feed) for feed in group]}
+        given = {f"{i} {name}": v for i, feed in enumerate(group) for name, v in feed.items()}
+        wall = len(group) * worker.limits.wall(declared + sum(map(nbytes, given.values())))
+        worker.session_request(tapped, head, given, seconds=wall, generation=generation)
     head = {"op": "reduce_end", "reduction": number}
     said, values = worker.session_request(tapped, head, generation=generation)
     arrays = iter(values)
     for (_, reducer), keys in zip(jobs, said["keys"], strict=True):
         state: dict[str, Any] = {key: next(arrays) for key in keys}
-        reducer.merge(reducer.fresh().load(state))
+        if reducer.state():
+            reducer.merge(reducer.fresh().load(state))
+        else:
+            reducer.load(state)
+
+
+def grouped(feeds: Iterable[Feed]) -> Iterator[list[Feed]]:
+    """Feeds that are handed over together, as a request costs as much as a run of a small model."""
+    group: list[Feed] = []
+    size = 0
+    for feed in feeds:
+        more = sum(map(nbytes, feed.values()))
+        if group and (len(group) == GROUP or size + more > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(feed)
+        size += more
+    if group:
+        yield group
 
 
 def tap_sizes(

@@ -213,12 +213,3 @@ def plain(value: Value) -> Value:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return value
-
-
-def nbytes(value: Value) -> int:
-    """Bytes that a fed value takes, about."""
-    if isinstance(value, (list, tuple)):
-        return sum(nbytes(item) for item in value)
-    if isinstance(value, RawTensor):
-        return len(value.data)
-    return int(getattr(value, "nbytes", 8))

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxslim.errors import UnsupportedModelError, WorkerError
@@ -53,17 +53,29 @@ def stage(
         return Source(path, base_dir, len(model), temporary=True)
     model = model_file(model)
     try:
-        declared = wire.declared_bytes(model)
-        more = wire.missing_outputs(model, names) if names else b""
+        whole = Source(model, base_dir, wire.declared_bytes(model), temporary=False)
     except OSError as error:
-        raise UnsupportedModelError(
-            f"{model.name}: {protocol.one_line(error)}; the model file must be readable"
-        ) from error
+        raise _unreadable(model, error) from error
+    return exposing(whole, names, fresh) if names else whole
+
+
+def exposing(source: Source, names: Sequence[str], fresh: Callable[[], Path]) -> Source:
+    """The same with more values as outputs; only names that are none yet ask for a copy."""
+    try:
+        more = wire.missing_outputs(source.path, names)
+    except OSError as error:
+        raise _unreadable(source.path, error) from error
     if not more:
-        return Source(model, base_dir, declared, temporary=False)
+        return replace(source, temporary=False)
     path = fresh()
-    _write(path, more, model)
-    return Source(path, base_dir or model.parent, declared, temporary=True)
+    _write(path, more, source.path)
+    return Source(path, source.base_dir or source.path.parent, source.declared, temporary=True)
+
+
+def _unreadable(model: Path, error: OSError) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{model.name}: {protocol.one_line(error)}; the model file must be readable"
+    )
 
 
 def _write(path: Path, content: bytes, start: Path | None) -> None:

@@ -23,8 +23,8 @@ from onnxslim.errors import DataError, OnnxSlimError, UsageError, WorkerError
 from onnxslim.runtime import failures, protocol, sources, wire
 from onnxslim.runtime.limits import Limits
 from onnxslim.runtime.process import Died, Expired, Process, Resources
-from onnxslim.runtime.protocol import Answer, Value
-from onnxslim.runtime.session import Options, Session, TensorSpec, nbytes, plain
+from onnxslim.runtime.protocol import Answer, Value, nbytes
+from onnxslim.runtime.session import Options, Session, TensorSpec, plain
 from onnxslim.runtime.sources import Model, Source, label_of, model_file
 from onnxslim.runtime.spawn import Spawned
 from onnxslim.runtime.spool import SpoolFiles
@@ -131,11 +131,11 @@ class Worker:
         self, session: Session, names: Sequence[str], optimization: Level | None = None
     ) -> Session:
         """The same model with more outputs, at most at ``basic`` unless a level is given."""
-        given, given_source = session.options, session.source
+        given = session.options
         level = given.optimization if given.optimization == "disable" else "basic"
         level = optimization or level
         options = Options(given.provider, level, given.threads, given.custom_ops)
-        source = sources.stage(given_source.path, names, given_source.base_dir, self._new_file)
+        source = sources.exposing(session.source, names, self._new_file)
         return self._open(source, options, session.label)
 
     def _open(self, source: Source, options: Options, label: str) -> Session:

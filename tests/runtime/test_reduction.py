@@ -13,6 +13,7 @@ from onnxslim.errors import DataError, WorkerError
 from onnxslim.runtime import reduction
 from onnxslim.runtime.histogram import Histogram
 from onnxslim.runtime.reducers import Gram, MinMax, Reducer
+from onnxslim.runtime.reduction import GROUP, GROUP_BYTES, grouped
 from onnxslim.runtime.session import TensorSpec
 from onnxslim.runtime.worker import Session, Worker
 from tests.runtime.workermodels import chain, model
@@ -155,3 +156,32 @@ def test_spool_survives_as_given(worker: Worker, tmp_path: Path) -> None:
     assert [type(v).__name__ for v in spool.read(0)] == ["ndarray", "ndarray", "NoneType"]
     assert spool.read(0)[1].tolist() == ["é", ""] and spool.read(1)[0].shape == (0, 3)
     spool.close()
+
+
+def test_small_feeds_go_together_and_large_ones_alone() -> None:
+    """A request costs as much as a run of a small model; what is under way is bounded."""
+    small = [{"a": np.zeros(16, np.float32)} for _ in range(2 * GROUP + 1)]
+    assert [len(group) for group in grouped(small)] == [GROUP, GROUP, 1]
+    large = [{"a": np.zeros(GROUP_BYTES // 8, np.float32)} for _ in range(5)]
+    assert [len(group) for group in grouped(large)] == [2, 2, 1]
+    huge = [{"a": np.zeros(GROUP_BYTES, np.float32)} for _ in range(2)]
+    assert [len(group) for group in grouped(huge)] == [1, 1]
+
+
+def test_sizes_that_are_known_decide_the_number_of_passes(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pass is a session, and a run over all feeds."""
+    passes: list[int] = []
+    original = reduction._pass
+
+    def counted(*args: Any) -> None:
+        passes.append(1)
+        original(*args)
+
+    monkeypatch.setattr(reduction, "_pass", counted)
+    for known in ({}, dict.fromkeys(jobs(), 1)):
+        passes.append(0)
+        reduction.reduce(session, FEEDS, jobs(), 50, None, known)
+    first = passes.index(0, 1)
+    assert sum(passes[:first]) > 1 and sum(passes[first:]) == 1

@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -21,11 +21,12 @@ from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.errors import CalibrationError
 from onnxslim.graph.edit import shape_of
 from onnxslim.runtime.histogram import Histogram
+from onnxslim.runtime.reduction import BUDGET, reduce
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.specs import Feed
 
 BINS = 4096
-ENOUGH, FEWEST = 1 << 17, 1 << 10
+ENOUGH, FEWEST = 1 << 16, 1 << 10
 """About so many values of a tensor are counted, in all and in each batch: of more, every n-th.
 Minimum and maximum are those of all values."""
 
@@ -39,12 +40,14 @@ class Observations:
         feeds: Calibration data, re-iterable.
         sizes: Sizes of the model's symbolic dimensions in one sample.
         plan: A plan to follow instead of a new one.
+        bytes: Of tensors in one feed, where known: so many as fit are observed at once.
     """
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     feeds: Iterable[Feed] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     plan: Plan | None = None
+    bytes: Mapping[str, int] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self.feeds)
@@ -91,7 +94,7 @@ class Observations:
                     on_feed(count)
                 yield feed
 
-        session.reduce(counted(), used, optimization="all")
+        reduce(session, counted(), used, BUDGET, "all", self.bytes)
         if not count:
             raise CalibrationError("there are no calibration samples; give some with --data")
         self.histograms.update(used)
@@ -99,7 +102,7 @@ class Observations:
     def copy(self) -> Observations:
         """The same histograms, which may then be added to apart."""
         copied = {n: h.fresh().load(h.state()) for n, h in self.histograms.items()}
-        return Observations(copied, self.feeds, self.sizes, self.plan)
+        return replace(self, histograms=copied)
 
     def save(self, path: Path) -> bool:
         """Write the histograms, atomically; False when that is not possible."""
@@ -135,15 +138,21 @@ class Observations:
         return True
 
 
-def sample_sizes(model: ir.Model, feed: Feed | None) -> dict[str, int]:
-    """Sizes of the symbolic dimensions in one sample: those of a feed, 1 for the first axis."""
+def sample_sizes(model: ir.Model, feed: Feed | None, *, whole: bool = False) -> dict[str, int]:
+    """Sizes of the symbolic dimensions in one sample: those of a feed, 1 for the first axis.
+
+    Args:
+        model: The model.
+        feed: What it is fed, or None.
+        whole: In the whole feed instead: the first axis as it is.
+    """
     found: dict[str, int] = {}
     for value in model.graph.inputs:
         array = None if feed is None or value.name is None else feed.get(value.name)
         for axis, dim in enumerate(shape_of(value) or ()):
             if isinstance(dim, int) or dim.value is None:
                 continue
-            if axis == 0:
+            if axis == 0 and not (whole and array is not None and array.ndim):
                 found.setdefault(dim.value, 1)
             elif array is not None and axis < array.ndim:
                 found.setdefault(dim.value, int(array.shape[axis]))
@@ -152,7 +161,7 @@ def sample_sizes(model: ir.Model, feed: Feed | None) -> dict[str, int]:
 
 def cache_path(model: Path, data: str, names: Sequence[str]) -> Path:
     """Where the observations of a model file on data of a digest are kept."""
-    total = hashlib.sha256(f"2/{BINS}/{ENOUGH}/{data}/".encode())
+    total = hashlib.sha256(f"3/{BINS}/{ENOUGH}/{data}/".encode())
     total.update("\0".join(names).encode())
     with open(model, "rb") as file:
         while piece := file.read(1 << 20):
