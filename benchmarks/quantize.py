@@ -34,6 +34,8 @@ from onnxslim.errors import OnnxSlimError
 from onnxslim.runtime.worker import Worker
 
 _RUNTIME, _ONNX = "onnxruntime==1.31.1", "onnx==1.23.2"
+FLOAT = 100.0
+"""dB beyond which nothing was quantized."""
 NOISE = 1.10
 """A latency this much above the best one is still as good."""
 
@@ -62,7 +64,8 @@ class Tool:
     def words(self, envs: Path, model: Path, data: Path, target: Path) -> list[str]:
         """The command line."""
         if not self.env:
-            mode = [] if self.config == "static" else ["--mode", self.config]
+            formats = {"static": [], "qoperator": ["--format", "qoperator"]}
+            mode = formats.get(self.config, ["--mode", self.config])
             given = [] if self.config == "dynamic" else ["--data", str(data)]
             own = ["-m", "onnxslim", "quantize", str(model), "-o", str(target), "--force", "-q"]
             return [sys.executable, *own, *mode, *given]
@@ -76,6 +79,7 @@ _QUARK: dict[str, Any] = {"env": "quark", "packages": ("amd-quark==0.13", "torch
 _NNCF: dict[str, Any] = {"env": "nncf", "packages": ("nncf==3.4.0", _RUNTIME, _ONNX)}
 TOOLS = (
     Tool("ours", "static"),
+    Tool("ours", "qoperator"),
     Tool("ours", "dynamic"),
     *(Tool("ort", c, **_ORT) for c in ("minmax", "percentile", "qoperator")),
     *(Tool("ort", c, **_ORT) for c in ("matmul", "matmul-percentile", "dynamic")),
@@ -161,6 +165,26 @@ def table(model: Path, rows: list[Row], data: Data) -> str:
     return "\n".join([*lines, *(f"  BEHIND: {text}" for text in behind(rows))])
 
 
+MARKDOWN = """| model | tool | SQNR dB | points | loss | time | size | CPU s | peak MB |
+|---|---|---:|---:|---:|---:|---:|---:|---:|"""
+
+
+def markdown(model: Path, rows: list[Row], data: Data) -> str:
+    """Lines of one model in the table of the guide."""
+    lines = []
+    for number, row in enumerate(rows):
+        name = "" if number else model.stem + (" (drawn)" if data.drawn else "")
+        took = f"{row.cpu:.1f} | {row.peak_bytes / 1e6:.0f}"
+        cells = f"fails | | | | | {took}"
+        if row.quality is not None:
+            q, size = row.quality, row.bytes / model.stat().st_size
+            sqnr = "float" if q.sqnr_db > FLOAT else f"{q.sqnr_db:.1f}"
+            cells = f"{sqnr} | {q.points:.2f} | {q.difference:.2f} | {row.ratio:.2f}"
+            cells += f" | {size:.2f} | {took}"
+        lines.append(f"| {name} | {row.tool} | {cells} |")
+    return "\n".join(lines)
+
+
 def behind(rows: list[Row]) -> list[str]:
     """Where our static result is worse than some configuration of onnxruntime.quantization.
 
@@ -199,12 +223,14 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=300.0, help="seconds per command")
     parser.add_argument("--envs", type=Path, default=Path.home() / ".cache" / "onnxslim-bench")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path, help="also write the guide's table here")
     args = parser.parse_args()
     names, chosen = args.only.split(","), args.tools.split(",")
     tools = [t for t in TOOLS if any(t.name.startswith(c) for c in chosen)]
     prepare(tuple(Installed(t.name, t.env, (), t.packages) for t in tools if t.env), args.envs)
     files = [args.models] if args.models.is_file() else sorted(args.models.glob("*.onnx"))
     document, bad = {}, 0
+    lines = [MARKDOWN]
     for model in files:
         if args.only and model.stem not in names:
             continue
@@ -216,8 +242,11 @@ def main() -> int:
         print(table(model, rows, data), flush=True)
         document[model.stem] = [asdict(row) for row in rows]
         bad += bool(behind(rows))
-    if args.json is not None:
-        args.json.write_text(json.dumps(document, indent=1))
+        lines.append(markdown(model, rows, data))
+        if args.json is not None:
+            args.json.write_text(json.dumps(document, indent=1))
+        if args.markdown is not None:
+            args.markdown.write_text("\n".join([*lines, ""]))
     print(f"\nbehind on {bad} of {len(document)} models")
     return 1 if bad else 0
 
