@@ -18,6 +18,9 @@ SOURCE = "onnxslim.source"
 SOURCES = "onnxslim.sources"
 """``model.meta`` key: per node of the loaded model ``(name, op, output names)``."""
 
+PASSES = "onnxslim.history"
+"""``model.meta`` key: by index into ``SOURCES`` the passes that edited what the node became."""
+
 _GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
 
 RANDOM_OPS = frozenset(

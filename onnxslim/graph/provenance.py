@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -12,6 +12,43 @@ from onnxslim.graph.globs import matcher
 
 _READERS = "onnxslim.readers"
 """``model.meta`` key: by name of an initializer as given, the sources of the nodes that read it."""
+
+
+_MAX_SOURCES = 256
+_HUB = 32
+"""A node that stands for more is no news about each of them."""
+
+
+def joined(sources: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What stands for all of these; a hub stands for the first ones: all would be quadratic."""
+    for known in sources:
+        if len(known) >= _MAX_SOURCES:
+            return known
+    return tuple(sorted({index for known in sources for index in known}))
+
+
+class History:
+    """Which passes edited what the nodes of the loaded model became.
+
+    Args:
+        model: Keeps it in its ``meta``.
+
+    Attributes:
+        name: The running pass; empty when there is none.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self.name = ""
+        self._done: dict[int, tuple[str, ...]] = model.meta.setdefault(edit.PASSES, {})
+
+    def note(self, nodes: Iterable[ir.Node]) -> None:
+        """The running pass edits, replaces or removes these."""
+        for node in nodes if self.name else ():
+            sources = node.meta.get(edit.SOURCE, ())
+            for index in sources if len(sources) <= _HUB else ():
+                known = self._done.get(index, ())
+                if self.name not in known:
+                    self._done[index] = (*known, self.name)
 
 
 def remember_readers(model: ir.Model) -> None:
@@ -72,6 +109,7 @@ def copy_provenance(source: ir.Model, target: ir.Model) -> None:
     for key in (edit.SOURCES, _READERS):
         if key in source.meta:
             target.meta[key] = source.meta[key]
+    target.meta[edit.PASSES] = dict(source.meta.get(edit.PASSES, {}))
     for one, other in zip(edit.all_graphs(source), edit.all_graphs(target), strict=True):
         for node, twin in zip(one, other, strict=True):
             if edit.SOURCE in node.meta:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.shapes import infer_node
 from onnxslim.graph import edit
+from onnxslim.graph.provenance import History, joined
 from onnxslim.pipeline.names import Names
 from onnxslim.pipeline.worklist import Queue, few_readers
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from onnxslim.runtime.worker import Worker
 
 T = TypeVar("T")
-
-_MAX_SOURCES = 256
 
 
 class PassContext:
@@ -54,6 +53,7 @@ class PassContext:
         self.growth: list[str] = []
         self.wanted_opset = 0
         self.skipped: list[tuple[str, str]] = []
+        self.history = History(model)
         self.begin(-1)
         self.names = Names(model)
         self._worker = worker
@@ -98,9 +98,9 @@ class PassContext:
 
     # ---------------------------------------------------------------- worklist
 
-    def begin(self, since: int) -> None:
+    def begin(self, since: int, name: str = "") -> None:
         """Start a run of a pass; it need only look at what changed after this revision."""
-        self._since = since
+        self._since, self.history.name = since, name
         self.narrowed = False
 
     @property
@@ -111,11 +111,13 @@ class PassContext:
 
     def reindex(self) -> None:
         """Walk the whole model again: after edits that did not go through this object."""
+        known = self._sequence.copy()
         self._index.clear()
         self._sequence.clear()
         for graph in edit.all_graphs(self.model):
             for node in graph:
                 self._add_to_index(node)
+        self.history.note(node for node in self._sequence if node not in known)
         self._revision += 1
 
     def _add_to_index(self, node: ir.Node) -> None:
@@ -253,7 +255,8 @@ class PassContext:
 
     def _describe(self, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
         """Give new nodes a name, the provenance and the documentation of the old ones."""
-        sources = _joined([n.meta.get(edit.SOURCE, ()) for n in old])
+        self.history.note(old)
+        sources = joined([n.meta.get(edit.SOURCE, ()) for n in old])
         main = new[-1]
         keeper = next((n for n in old if edit.op_id(n) == edit.op_id(main)), old[-1])
         for node in new:
@@ -315,10 +318,11 @@ class PassContext:
 
     @staticmethod
     def _add_sources(node: ir.Node, other: ir.Node) -> None:
-        node.meta[edit.SOURCE] = _joined([n.meta.get(edit.SOURCE, ()) for n in (node, other)])
+        node.meta[edit.SOURCE] = joined([n.meta.get(edit.SOURCE, ()) for n in (node, other)])
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Let one input of a node read another value; None leaves it out."""
+        self.history.note([node])
         old = node.inputs[index]
         before = old.producer() if old is not None else None
         node.replace_input_with(index, value)
@@ -330,6 +334,7 @@ class PassContext:
 
     def set_attributes(self, node: ir.Node, attributes: Mapping[str, Any]) -> None:
         """Set attributes of a node in place; None removes one."""
+        self.history.note([node])
         for name, item in attributes.items():
             if item is None:
                 node.attributes.pop(name, None)
@@ -353,6 +358,7 @@ class PassContext:
             if graph is None or any(v.uses() or v.is_graph_output() for v in node.outputs):
                 continue
             above = node.predecessors()
+            self.history.note([node])
             self._forget(node, kept)
             for index in range(len(node.inputs)):
                 node.replace_input_with(index, None)
@@ -375,14 +381,6 @@ class PassContext:
         self._changed.pop(node, None)
         for queue in self._queues:
             queue.discard(node)
-
-
-def _joined(sources: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """What stands for all of these; a hub stands for the first ones: all would be quadratic."""
-    for known in sources:
-        if len(known) >= _MAX_SOURCES:
-            return known
-    return tuple(sorted({index for known in sources for index in known}))
 
 
 def _inner_graphs(nodes: Sequence[ir.Node]) -> frozenset[ir.Graph]:

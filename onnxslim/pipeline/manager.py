@@ -112,7 +112,7 @@ class Manager:
         record = self._records.setdefault(id(item), PassRecord(item.name, item.options()))
         start, refusals = time.perf_counter(), len(ctx.skipped)
         before = ctx.revision
-        ctx.begin(-1 if whole else self._last.get(id(item), -1))
+        ctx.begin(-1 if whole else self._last.get(id(item), -1), item.name)
         rewrites = self._guarded(item, model, ctx)
         self._last[id(item)] = before
         if rewrites and ctx.revision == before:

@@ -7,8 +7,10 @@ import pytest
 
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.duplicate import duplicate
+from onnxslim.graph.edit import PASSES, SOURCE
 from onnxslim.graph.load import from_proto
 from onnxslim.graph.provenance import (
+    History,
     copy_provenance,
     is_known,
     matching_nodes,
@@ -71,3 +73,30 @@ def test_what_is_gone_is_known_still() -> None:
     infer_shapes(model)
     Manager(get_recipe("default")).run(model, PassContext(model))
     assert not matching_nodes(model, "op:Neg") and is_known(model, "op:Neg")
+
+
+def test_history_is_kept_by_name_and_copied() -> None:
+    model = folded()
+    before = dict(model.meta[PASSES])
+    assert before[0] == before[1] == ("fold-batchnorm",) and 2 not in before
+    copy = duplicate(model)
+    copy_provenance(model, copy)
+    ctx = PassContext(copy)
+    relu = next(n for n in copy.graph if n.op_type == "Relu")
+    ctx.set_attributes(relu, {})  # no pass runs: nobody to name
+    assert copy.meta[PASSES] == before
+    ctx.begin(-1, "some-pass")
+    ctx.set_attributes(relu, {})
+    ctx.set_attributes(relu, {})
+    assert copy.meta[PASSES] == {**before, 2: ("some-pass",)} and model.meta[PASSES] == before
+
+
+def test_a_hub_is_no_news_about_what_it_stands_for() -> None:
+    model = folded()
+    conv = next(n for n in model.graph if n.op_type == "Conv")
+    conv.meta[SOURCE] = tuple(range(40))
+    history = History(model)
+    history.name = "some-pass"
+    before = dict(model.meta[PASSES])
+    history.note([conv])
+    assert model.meta[PASSES] == before

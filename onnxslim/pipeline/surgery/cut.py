@@ -37,7 +37,7 @@ def cut(ctx: PassContext, kept: Kept) -> int:
         patch: Patch | None = PATCHES.get((node.domain, node.op_type))
         if patch is not None:
             patch(node, tools)
-    count = _cut_weights(ctx.model, kept)
+    count = _cut_weights(ctx, kept)
     expected = _expected(ctx.model, kept)
     infer_shapes(ctx.model)
     ctx.reindex()
@@ -45,11 +45,12 @@ def cut(ctx: PassContext, kept: Kept) -> int:
     return count
 
 
-def _cut_weights(model: ir.Model, kept: Kept) -> int:
-    count = 0
+def _cut_weights(ctx: PassContext, kept: Kept) -> int:
+    count, model = 0, ctx.model
     for value in list(model.graph.initializers.values()):
         if value.name in kept.axes or value.name in kept.grouped:
             count += _cut_value(value, kept)
+            ctx.history.note(use.node for use in value.uses())
     for node in model.graph:
         if is_op(node, "Constant") and node.outputs[0].name in kept.axes:
             array = constant_array(node.outputs[0])

@@ -19,7 +19,7 @@ from onnxslim.report.diff.labels import Labels
 from onnxslim.report.diff.naming import name
 from onnxslim.report.diff.pairs import pair_ports
 from onnxslim.report.diff.picture import all_flows, picture
-from onnxslim.report.diff.provenance import explained
+from onnxslim.report.diff.provenance import Doers, explained
 from onnxslim.report.diff.script import ConstantChange, Script, Writer
 
 IGNORABLE = ("names", "order", "shapes", "opset", "metadata", "storage", "doc")
@@ -40,6 +40,7 @@ class Hunk:
         changed: The same of ``changed``.
         initializers: ``added:3``: places in ``Delta.initializers``.
         inputs: Inputs that were computed and are constant now, or the other way round.
+        passes: The passes of ours that did it, as far as the second model remembers them.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Hunk:
     changed: tuple[int, ...] = ()
     initializers: tuple[str, ...] = ()
     inputs: tuple[Entry, ...] = ()
+    passes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Delta:
                     **{k: list(getattr(h, k)) for k in ("removed", "added", "changed")},
                     "initializers": list(h.initializers),
                     "inputs": list(h.inputs),
+                    "passes": list(h.passes),
                 }
                 for h in self.hunks
             ],
@@ -211,6 +214,7 @@ class _Maker:
         self._builders, self._models = builders, models
         self._names, self._ignore = names, ignore
         self._known = explained(script, models[1])
+        self._doers = Doers(models[1])
 
     def delta(self) -> Delta:
         """All of it."""
@@ -281,6 +285,7 @@ class _Maker:
                 tuple(changed[c] for c in region.changed),
                 tuple(places[c] for c in region.constants),
                 tuple(input_entry(item) for item in region.inputs),
+                self._doers.of(region),
             )
 
     def _ports(self, which: str) -> dict[str, list[Entry]]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from onnxslim.report.diff.flow import Const, Output, Source, Vertex, constant_of
 from onnxslim.report.diff.hunks import AFFINE, LINEAR, Region, is_decoder
 from onnxslim.report.diff.labels import input_name
+from onnxslim.report.diff.script import ConstantChange
+from onnxslim.report.diff.weights import compare
 
 _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _NO_EFFECT = frozenset({"Identity", "Dropout"})
@@ -19,6 +21,8 @@ _SHAPES = frozenset(
 """Operators that sizes are computed with."""
 
 _MANY = 9
+_FEW = 4
+"""So many names are only counted."""
 
 Name = tuple[str, str]
 """Kind, for programs, and title, for people."""
@@ -145,6 +149,14 @@ def _ahead(region: Region) -> Name | None:
     return "constant", f"{operators(region.removed)} computed ahead into a constant"
 
 
+def _behind(region: Region) -> Name | None:
+    """The other way round: what was a constant is computed."""
+    if not region.added or region.removed or not region.from_constant:
+        return None
+    what = "shapes" if (ops := _ops(region.added)) <= _SHAPES and "Shape" in ops else "a constant"
+    return "compute", f"{what} computed at run time: {operators(region.added)}"
+
+
 def _converted(region: Region) -> Name | None:
     ops = _ops(region.added) | _ops(region.removed)
     if ops and ops <= {"Cast", "CastLike"}:
@@ -203,18 +215,49 @@ def _in_place(region: Region) -> Name:
         fields = [f for c in region.changed for f in c.fields if f.name == "operator"]
         return "replace", f"{fields[0].was} -> {fields[0].now}"
     nodes = operators(region.touched)
+    if names == {"input"}:
+        return "rewire", f"{nodes}: reads something else"
     if names:
-        kind = "rewire" if names == {"input"} else "attribute"
-        word = "reads something else" if kind == "rewire" else "attributes changed"
-        return kind, f"{nodes}: {word}"
+        return "attribute", f"{nodes}: {_listed(_attributes(region))} changed"
     if any(c.a is None or c.b is None for c in region.constants):
         return "constant", f"{nodes}: {_gained(region)}"
     if any(c.a and c.b and c.a.dtype != c.b.dtype for c in region.constants):
         pairs = {(c.a.dtype, c.b.dtype) for c in region.constants if c.a and c.b}
         return "convert", "constants " + ", ".join(f"{p} -> {q}" for p, q in sorted(pairs))
+    if all(_is_moved(c) for c in region.constants):
+        return "reshape", f"{nodes}: {_listed(_roles(region))} in another shape, same elements"
     if any(c.a and c.a.is_weight for c in region.constants):
         return "weights", "weights differ"
-    return "constant", "constants differ"
+    return "constant", f"{nodes}: {_listed(_roles(region))} changed"
+
+
+def _attributes(region: Region) -> Iterator[str]:
+    """Names of the attributes that changed; another number of outputs is no attribute."""
+    for change in region.changed:
+        for item in change.fields:
+            yield item.name.removeprefix("attribute ") if item.name[:5] != "input" else "inputs"
+    yield from _roles(region)
+
+
+def _roles(region: Region) -> Iterator[str]:
+    """What the operators call the constants that changed."""
+    for change in region.constants:
+        for _, node, slot in change.uses:
+            yield input_name(node.op, node.version, slot)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """``allowzero``, ``axes and keepdims``, ``3 attributes``."""
+    found = list(dict.fromkeys(names))
+    return " and ".join(found) if len(found) < _FEW else f"{len(found)} attributes"
+
+
+def _is_moved(change: ConstantChange) -> bool:
+    """Whether a weight has the same elements with other dimensions."""
+    a, b = change.a, change.b
+    if a is None or b is None or not a.is_weight or a.shape == b.shape:
+        return False
+    return bool(compare(a, b).get("reshaped"))
 
 
 def _gained(region: Region) -> str:
@@ -236,6 +279,7 @@ _RULES: tuple[Callable[[Region], Name | None], ...] = (
     _inlined,
     _ahead,
     _merged,
+    _behind,
     _converted,
     _one_sided,
     _rewritten,

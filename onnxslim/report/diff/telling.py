@@ -23,6 +23,9 @@ _AXES = {
     "LayerNormalization": ("channels",),
 }
 
+_PASSES = 3
+"""Passes named in a heading."""
+
 Entry = Mapping[str, Any]
 
 
@@ -35,17 +38,23 @@ class Group:
         first: Index of the first of them.
         count: How often.
         lines: One or more per hunk.
+        passes: How many hunks each pass of ours had a part in, as far as that is known.
     """
 
     title: str
     first: int = 0
     count: int = 0
     lines: list[str] = field(default_factory=list)
+    passes: Counter[str] = field(default_factory=Counter)
 
     @property
     def heading(self) -> str:
-        """``17x: Identity removed``."""
-        return f"{self.count}x: {self.title}" if self.count > 1 else self.title
+        """``17x: Identity removed (eliminate-identity)``."""
+        names = [name for name, _ in self.passes.most_common()]
+        rest = len(names) - _PASSES
+        told = ", ".join(names if rest <= 0 else [*names[:_PASSES], f"{rest} more"])
+        title = f"{self.title} ({told})" if told else self.title
+        return f"{self.count}x: {title}" if self.count > 1 else title
 
 
 def groups(delta: Delta) -> list[Group]:
@@ -55,6 +64,7 @@ def groups(delta: Delta) -> list[Group]:
     for index, hunk in enumerate(delta.hunks):
         group = found.setdefault(hunk.title, Group(hunk.title, index))
         group.count += 1
+        group.passes.update(hunk.passes)
         group.lines += _hunk(delta, hunk)
         size = len(hunk.removed) + len(hunk.added) + len(hunk.changed) + len(hunk.initializers)
         weight[hunk.title] = weight.get(hunk.title, 0) + size
