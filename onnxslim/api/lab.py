@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 BATCH, BATCH_BYTES = 32, 4 << 20
 """Samples at once, and bytes that all their tensors take."""
 JUDGED_SAMPLES, JUDGED_BYTES = 64, 4 << 20
+WHOLE = 8
+"""Of fewer batches, all are observed and judged on."""
 FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
 """Ways to choose integers, until one helps."""
 AUTO = ("minmax", "mse", "percentile")
@@ -98,10 +100,11 @@ def split(source: DataSource, model: ir.Model | None = None) -> Samples:
     held = row if model is None else sample_bytes(model, first.feeds)
     size = max(1, min(BATCH, BATCH_BYTES // max(held, 1), count // 8))
     source = source.rebatched(size)
-    batches = -(-count // source.batch_size)
+    first_ones = sum(1 for _ in itertools.islice(source.feeds(), WHOLE))
+    batches = -(-count // source.batch_size) if first_ones == WHOLE else first_ones
     most = max(1, min(JUDGED_SAMPLES // size, JUDGED_BYTES // max(row * size, 1)))
     numbers = range(batches) if batches < 8 else range(3, batches, 4)
-    return Samples(source, count, frozenset(itertools.islice(numbers, most)), batches < 8)
+    return Samples(source, count, frozenset(itertools.islice(numbers, most)), batches < WHOLE)
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ class Lab:
             provider=self.options.provider,
             optimization=optimization,
             custom_ops=self.options.custom_ops,
+            label="the model",  # its file has a temporary name
         )
 
     def observe(self, names: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from onnxslim.errors import (
     DataError,
     MissingRuntimeError,
@@ -17,6 +19,8 @@ _WHY = {
     "SIGBUS": ", a mapped file became shorter",
     "SIGABRT": ", it gave up by itself",
 }
+_LOADING = re.compile(r"^FAIL : Load model from .* failed:")  # a temporary name
+_UNKNOWN = "is not a registered function/op"
 _GPU = ("cuda", "tensorrt")
 
 
@@ -37,7 +41,9 @@ def refused(kind: str, text: str, label: str, process: Process) -> OnnxSlimError
         )
     if kind == "data":
         return DataError(f"{label}: {text}")
-    return WorkerError(f"{label}: {text}", "error")
+    text = _LOADING.sub("", text)
+    advice = "; give the library that has it with --custom-ops" if _UNKNOWN in text else ""
+    return WorkerError(f"{label}: {text}{advice}", "error")
 
 
 def _provider(text: str, process: Process) -> ProviderError:

@@ -102,8 +102,9 @@ class DataSource:
     @property
     def batch_size(self) -> int:
         """Samples at once; complete feeds keep their own."""
-        if self._reader is not None and self._reader.fixed is not None:
-            return self._reader.fixed
+        fixed = self._fixed()
+        if fixed is not None:
+            return fixed
         if self.options.description.state or not (self._reader is None or self._reader.batchable):
             return 1
         if self._reader is None:
@@ -111,15 +112,17 @@ class DataSource:
         fitting = _BATCH_BYTES // max(self._reader.row_bytes, 1)
         return self.options.batch or max(min(_BATCH, fitting), 1)
 
+    def _fixed(self) -> int | None:
+        return _fixed_batch(self._specs) if self._reader is None else self._reader.fixed
+
     def rebatched(self, size: int) -> DataSource:
         """The same samples, ``size`` at once where the model leaves it open."""
         options = replace(self.options, batch=size)
         return DataSource(self.name, options, self._specs, reader=self._reader, stream=self._stream)
 
     def __iter__(self) -> Iterator[Batch]:
-        fixed = self._reader.fixed if self._reader is not None else _fixed_batch(self._specs)
         order = [spec.name for spec in self._specs]
-        for batch in batches(self._items(), self.batch_size, fixed):
+        for batch in batches(self._items(), self.batch_size, self._fixed()):
             full = {**batch.feeds, **self._fill(batch)}
             yield replace(batch, feeds={name: full[name] for name in order})
 

@@ -18,7 +18,7 @@ from onnxslim.api import lab
 from onnxslim.api.checking import Judgement
 from onnxslim.api.lab import split
 from onnxslim.api.quantizing import quantize
-from onnxslim.errors import CalibrationError, TargetError, UsageError
+from onnxslim.errors import CalibrationError, TargetError, UsageError, WorkerError
 from onnxslim.runtime.data import open_data
 from onnxslim.runtime.specs import specs_of
 from onnxslim.testing import model_bytes, shared_worker
@@ -301,3 +301,25 @@ def test_held_back_samples_are_a_bounded_part() -> None:
     assert len(list(few.held_back())) == 2 and len(list(few.observed())) == 6
     one = split(open_data([{"x": samples(4)}], specs))
     assert one.few and len(list(one.observed())) == len(list(one.held_back()))
+
+
+def test_an_operator_that_the_runtime_lacks_is_named_with_what_helps(tmp_path: Path) -> None:
+    """No name of a temporary file in the message."""
+    custom = net(
+        "h = Conv(x, w)  y = my.dom.Op(h)", x="float[N,3,8,8]", w=(4, 3, 3, 3),
+        outputs={"y": "float[N,4,6,6]"},
+    )  # fmt: skip
+    data = {"x": np.zeros((8, 3, 8, 8), np.float32)}
+    with pytest.raises(WorkerError, match=r"^the model: [^/]*my\.dom:Op.* --custom-ops$"):
+        run([data], custom)
+
+
+def test_samples_that_come_in_feeds_of_their_own_are_judged_on() -> None:
+    """A first size that the model fixes, and data that can only be read through."""
+    fixed = net("h = MatMul(x, w)  y = Relu(h)", x="float[8,32]", w=(32, 64))
+    rows = np.random.default_rng(0).standard_normal((16, 32)).astype(np.float32)
+    source = open_data([{"x": rows}], specs_of(ir.from_proto(fixed)))
+    found = split(source)
+    assert found.source.batch_size == 8 and found.batches == 2
+    assert len(list(found.held_back())) == 2
+    assert run([{"x": rows}], fixed).judgement.sqnr_db > 20
