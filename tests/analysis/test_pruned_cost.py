@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onnxslim.analysis.cost import model_macs, parameter_count
 from onnxslim.analysis.dependency import analyze
 from onnxslim.analysis.pruned_cost import (
     CostModel,
+    _recurrent,
     bindings_of,
     macs_terms,
     parameter_terms,
@@ -107,3 +109,11 @@ def test_sizes_are_assumed_so_that_every_layer_has_work() -> None:
     infer_shapes(model)
     assert bindings_of(model, {}) == {"N": 1, "T": 1024}
     assert bindings_of(model, {"T": 5000}) == {"N": 1, "T": 5000}
+
+
+def test_a_recurrent_weight_of_unknown_shape_has_no_part_in_the_cost() -> None:
+    known = ir.Value(name="r", shape=ir.Shape((1, 48, 12)))
+    shares = [share for share, _ in _recurrent(None, known)]
+    assert shares == [0.0, 1.0]
+    assert [share for share, _ in _recurrent(known, ir.Value(name="w"))] == [1.0, 0.0]
+    assert [share for share, _ in _recurrent(known, known)] == [0.5, 0.5]

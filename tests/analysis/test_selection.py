@@ -92,6 +92,15 @@ def test_isomorphic_ranks_groups_of_one_kind_together(role: Role = Role.CONSUME)
     assert select_ratio(items, 0.25, "global") == {0: 3, 1: 0, 2: 0}
 
 
+def test_isomorphic_steps_are_ordered_by_the_part_of_their_kind_that_is_gone() -> None:
+    """At the middle of a step, of all units of the kind that can leave."""
+    items = [item(0, [3.0, 1, 2, 4]), item(1, [5.0, 6])]
+    steps = steps_of(items, "isomorphic")
+    parts = [(s.group, s.before, round(s.key[0] * 8, 6)) for s in steps]
+    removable = sum(s.after - s.before for s in steps)
+    assert removable == 4 and parts == [(0, 0, 1), (0, 1, 3), (0, 2, 5), (1, 0, 7)]
+
+
 def test_a_layer_with_a_ratio_of_its_own_keeps_to_it() -> None:
     one = item(0, range(8))
     own = Candidate(one.group, one.order, one.losses, one.levels, 0.25)

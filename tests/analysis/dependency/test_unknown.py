@@ -8,6 +8,7 @@ import pytest
 from tests.analysis.dependency import test_movement
 from tests.analysis.dependency.oracle import Ruled, rule
 from tests.analysis.dependency.test_computing import CASES, model_of
+from tests.nets import net
 
 NO_DATA = {"Gather of a table", "DequantizeLinear", "DequantizeLinear by blocks"}
 """Their first input is no data, or they have none."""
@@ -35,3 +36,27 @@ def test_an_initial_state_of_unknown_rank_keeps_the_hidden_units() -> None:
     ruled = _of_unknown_rank(model_of("LSTM with states"), 1)
     roots = ruled.roots(ruled.node.outputs[0], 3)
     assert roots is None or not roots.any()
+
+
+INDEXED = {
+    "ScatterND": ("ScatterND(x, i, u)", {"u": "float[2,6,3]"}),
+    "GatherND": ("GatherND(x, i)", {}),
+}
+
+
+@pytest.mark.parametrize("case", INDEXED)
+def test_nothing_leaves_where_nobody_knows_how_many_axes_are_indexed(case: str) -> None:
+    body, more = INDEXED[case]
+    outputs = {"y": "float[2,6,3]"}
+    proto = net(f"y = {body}", outputs=outputs, x="float[4,6,3]", i="int64[2,1]", **more)
+    assert rule(proto).classes() != []
+    assert _of_unknown_rank(proto, 1).classes() == []
+
+
+@pytest.mark.parametrize("side", ["A", "B"])
+def test_a_product_that_transposes_its_batch_is_left_alone(side: str) -> None:
+    body = f"com.microsoft.FusedMatMul<transBatch{side} = 1>(x, w)"
+    proto = net(f"y = {body}", outputs={"y": "float[4,5,6]"}, x="float[4,5,3]", w="float[4,3,6]")
+    ruled = rule(proto)
+    assert ruled.classes() == []
+    assert "it transposes batch axes" in str(ruled.builder.atoms.reasons)
