@@ -29,6 +29,7 @@ BAD: list[tuple[str, str, str, dict[str, Any]]] = [
     ("y = Reshape(x, s)", "float[4] x", "4 elements by 3", {"s": [3, -1]}),
     ("y = Reshape(x, s)", "float[4] x", "copies dimension 1", {"s": [4, 0]}),
     ("y = Flatten<axis=5>(x)", X, "axis 5 is out of range", {}),
+    ("y = Softmax<axis=4>(x)", X, "axis 4 is out of range", {}),
     ("y = Squeeze(x, a)", X, "cannot squeeze axis 1", {"a": [1]}),
     ("y = Unsqueeze(x, a)", X, "named twice", {"a": [1, 1]}),
     ("y = Expand(x, s)", X, "cannot broadcast", {"s": [3, 8]}),

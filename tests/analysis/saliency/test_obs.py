@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim.analysis.dependency import analyze
 from onnxslim.analysis.dependency.groups import Role, Site
-from onnxslim.analysis.saliency.obs import Reader, _grouped_gram, obs_curve
+from onnxslim.analysis.saliency.obs import Reader, _grouped_gram, column_gram, obs_curve
+from onnxslim.analysis.saliency.weights import Weights
+from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.load import from_proto
 from tests.nets import net
 
@@ -101,3 +104,23 @@ def test_channels_of_a_grouped_convolution_meet_inside_their_block(group: int) -
     found = _grouped_gram(Site(node, Role.CONSUME, x, 1, np.arange(8)))
     assert found is not None
     np.testing.assert_allclose(found, np.einsum("oihw,ojhw->ij", dense, dense), atol=1e-4)
+
+
+def test_what_a_dense_reader_does_with_its_channels() -> None:
+    """The products of the columns of the reader's own weight, of no other's."""
+    body = "h = Conv(x, w)  y = Conv(h, v)  z = Conv(h, u)"
+    model = from_proto(
+        net(body, x="float[1,4,8,8]", w=(8, 4, 1, 1), v=(3, 8, 1, 1), u=(5, 8, 3, 3))
+    )
+    infer_shapes(model)
+    (group,) = analyze(model).groups
+    seen = set()
+    for data in group.of_role(Role.CONSUME, constant=False):
+        weight = data.node.inputs[1]
+        assert weight is not None and weight.const_value is not None
+        rows = weight.const_value.numpy().swapaxes(0, 1).reshape(8, -1).astype(np.float64)
+        found = column_gram(group, data, Weights())
+        assert found is not None
+        np.testing.assert_allclose(found, rows @ rows.T, rtol=1e-6)
+        seen.add(weight.name)
+    assert seen == {"v", "u"}
