@@ -116,7 +116,8 @@ class Check:
                 nodes = lab.worker.optimized(
                     path, provider=lab.options.provider, custom_ops=lab.options.custom_ops
                 )
-                judgement.census = census(nodes, stored_weights(model, keys))
+                given = stored_weights(lab.model, [layer.key for layer in plan.layers]).values()
+                judgement.census = census(nodes, stored_weights(model, keys), given)
                 pairs = tensor_pairs(model, plan)
                 feeds = lab.judged.feeds[:_LAYER_FEEDS]
                 judgement.layers = layer_sqnr(lab.session, session, pairs, feeds)

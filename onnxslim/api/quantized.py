@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.analysis.quantization.plan import Plan
+from onnxslim.analysis.quantization.planner import UNPAYING
 from onnxslim.analysis.quantization.ranges import CALIBRATORS
 from onnxslim.api.checking import Judgement
 from onnxslim.api.results import Result
@@ -185,6 +187,20 @@ def not_worth(speed: float, sqnr: float = math.inf) -> str:
     return (
         f"no layer is worth integers here ({how}): the result is the simplified float model "
         "(--include 'op:*' quantizes all the same)"
+    )
+
+
+def nothing_quantized(plan: Plan, speed: float) -> str:
+    """The warning that a plan has no integers: nothing can become some, or nothing pays."""
+    reasons = Counter(layer.reason for layer in plan.layers)
+    if not reasons:
+        return "the model has no layer that could be quantized: no Conv, Gemm or MatMul"
+    if UNPAYING in reasons:
+        return not_worth(speed)
+    reason, count = reasons.most_common(1)[0]
+    return (
+        f"no layer can be quantized: {reason} ({count} of {len(plan.layers)} layers); "
+        "the result is the simplified model"
     )
 
 

@@ -24,6 +24,7 @@ from onnxslim.api.quantized import (
     QuantizeResult,
     layer_entries,
     not_worth,
+    nothing_quantized,
     untouched,
     verified,
 )
@@ -259,7 +260,7 @@ class _Job:
         if get_target(self.asked.target).costs is not None and not self.asked.include:
             item, plan = lab.fastest(item)
             if not plan.quantized:
-                self.warnings.append(not_worth(lab.speed))
+                self.warnings.append(nothing_quantized(plan, lab.speed))
             return item, plan
         plan = lab.plan(item)
         lab.observe(plan.observed)

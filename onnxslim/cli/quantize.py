@@ -135,7 +135,7 @@ def show(result: QuantizeResult, dry_run: bool = False) -> None:
     worst = sorted(
         (x for x in result.layers if x["sqnr_db"] is not None), key=lambda x: x["sqnr_db"]
     )[:5]
-    if worst:
+    if worst and done:
         print_table(
             ("worst layers", "operator", "SQNR dB"),
             [(x["name"], x["op"], f"{x['sqnr_db']:.1f}") for x in worst],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +74,17 @@ def _integer_weight(node: ir.Node) -> ir.Value | None:
     return weight if node.op_type in _WEIGHT_INPUT else None
 
 
-def census(nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, str]) -> Census:
+def census(
+    nodes: Sequence[Mapping[str, Any]],
+    weights: Mapping[str, str],
+    given: Collection[str] = (),
+) -> Census:
     """Compare the graph that ONNX Runtime runs with what was planned.
 
     Args:
         nodes: The optimized graph (``Worker.optimized``).
         weights: Name of the integer weight of each planned layer, by key.
+        given: Names of weights that were integers before.
     """
     users: Counter[str] = Counter()
     surplus = []
@@ -89,7 +94,7 @@ def census(nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, str]) -> Ce
             continue
         mine = [name for name in node["inputs"] if name in ours]
         users.update(mine[:1])
-        if not mine:
+        if not mine and not set(given).intersection(node["inputs"]):
             surplus.append(node["name"])
     integer: list[str] = []
     floats: list[str] = []

@@ -323,3 +323,24 @@ def test_samples_that_come_in_feeds_of_their_own_are_judged_on() -> None:
     assert found.source.batch_size == 8 and found.batches == 2
     assert len(list(found.held_back())) == 2
     assert run([{"x": rows}], fixed).judgement.sqnr_db > 20
+
+
+def test_a_model_that_is_quantized_already_is_said_to_be(data: Path) -> None:
+    """Not that nothing pays, nor that ONNX Runtime quantized what was to stay float."""
+    once = run(data, calibrator="minmax")
+    again = run(data, once.model, include=())
+    assert not any(x["quantized"] for x in again.layers)
+    assert [w for w in again.warnings if w.startswith("no layer can be quantized: ")] == [
+        "no layer can be quantized: it is quantized already (3 of 3 layers); "
+        "the result is the simplified model"
+    ]
+    assert not any(
+        "ONNX Runtime quantized" in w or "no layer is worth" in w for w in again.warnings
+    )
+
+
+def test_a_model_without_layers_is_said_to_have_none(data: Path) -> None:
+    plain = net("y = Relu(x)", x="float[N,32,8,8]")
+    assert any(
+        "no layer that could be quantized" in w for w in run(data, plain, include=()).warnings
+    )

@@ -26,6 +26,9 @@ from onnxslim.analysis.quantization.targets import Target
 from onnxslim.analysis.quantization.worth import Worth
 from onnxslim.graph import edit
 
+UNPAYING = "would not pay"
+"""Why a layer that could run on integers does not."""
+
 _MOVED_PAST = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 Choice = Callable[[ir.Node], str]
@@ -95,7 +98,7 @@ class _Planner:
         worth = Worth(self.target.costs, self.bindings)
         self.chosen = worth.choose(able, carriers.set, carriers.results, forced)
         self.found = [
-            f if f.refusal or f.node in self.chosen else replace(f, refusal="would not pay")
+            f if f.refusal or f.node in self.chosen else replace(f, refusal=UNPAYING)
             for f in self.found
         ]
 
