@@ -253,3 +253,16 @@ def test_floor_division_rounds_down_like_python() -> None:
     for a in range(-9, 10):
         for b in range(1, 5):
             assert d.floordiv(a, b) == math.floor(a / b)
+
+
+@pytest.mark.parametrize(
+    ("dim", "low", "high"),
+    [
+        (d.floordiv(N, M), 0, None),  # no size is negative
+        (d.floordiv(d.sub(N, 1), M), None, None),  # -1 // M is: nothing is known
+        (d.floordiv(d.sub(N, 1), 2), -1, None),
+        (d.truncdiv(d.sub(N, 1), 2), 0, None),
+    ],
+)
+def test_bounds_of_quotients(dim: Dim, low: int | None, high: int | None) -> None:
+    assert (d.lower_bound(dim), d.upper_bound(dim)) == (low, high)

@@ -92,6 +92,11 @@ def test_isomorphic_ranks_groups_of_one_kind_together(role: Role = Role.CONSUME)
     assert select_ratio(items, 0.25, "global") == {0: 3, 1: 0, 2: 0}
 
 
+def test_local_steps_are_ordered_by_the_part_of_their_group_that_is_gone() -> None:
+    steps = steps_of([item(0, [3.0, 1, 2, 4]), item(1, [5.0, 6])], "local")
+    assert [(s.group, s.key[0]) for s in steps] == [(0, 1 / 8), (1, 1 / 4), (0, 3 / 8), (0, 5 / 8)]
+
+
 def test_isomorphic_steps_are_ordered_by_the_part_of_their_kind_that_is_gone() -> None:
     """At the middle of a step, of all units of the kind that can leave."""
     items = [item(0, [3.0, 1, 2, 4]), item(1, [5.0, 6])]

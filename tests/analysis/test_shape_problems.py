@@ -30,6 +30,8 @@ BAD: list[tuple[str, str, str, dict[str, Any]]] = [
     ("y = Reshape(x, s)", "float[4] x", "copies dimension 1", {"s": [4, 0]}),
     ("y = Flatten<axis=5>(x)", X, "axis 5 is out of range", {}),
     ("y = Softmax<axis=4>(x)", X, "axis 4 is out of range", {}),
+    ("y = BatchNormalization(x, v, v, v, v)", "float[7] x", "shape [2] for 1 channels",
+     {"v": np.ones(2, F)}),
     ("y = Squeeze(x, a)", X, "cannot squeeze axis 1", {"a": [1]}),
     ("y = Unsqueeze(x, a)", X, "named twice", {"a": [1, 1]}),
     ("y = Expand(x, s)", X, "cannot broadcast", {"s": [3, 8]}),
@@ -97,6 +99,8 @@ MAY_RUN: list[tuple[str, str, dict[str, Any]]] = [
     ("y = Pad(x, p)", "float[N] x", {"p": [-3, 0]}),
     ("y = Gather(x, i)", "float[N] x", {"i": 1000}),
     ("y = Softmax<axis=-1>(x)", "float[N] x", {}),
+    ("y = Split<num_outputs=1>(x)", "float[N] x", {}),
+    ("y = BatchNormalization(x, v, v, v, v)", "float[7] x", {"v": np.ones(1, F)}),
 ]
 
 

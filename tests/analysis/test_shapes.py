@@ -63,6 +63,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("y = MaxRoiPool<pooled_shape=[2,3]>(x, r)", "float[N] x, float[M,5] r", "float?", {}),
     ("y = MaxRoiPool(x, r)", "float[N,4,8,8] x, float[M,5] r", "float?", {}),
     ("y = CenterCropPad<axes=[2]>(x, s)", X, "float[N,4,5,8]", {"s": [5]}),
+    ("y = DeformConv(x, w, o)", "float[N,3,9,9] x, float[N,18,7,7] o", "float[N,5,7,7]",
+     {"w": np.zeros((5, 3, 3, 3), np.float32)}),
     # index
     ("y = Slice(x, s, e)", "float[N,9] x", "float[N,6]", {"s": [0, 1], "e": [2**31 - 1, 7]}),
     ("y = Slice(x, s, e, a)", "float[N,9] x", "float[max(N - 1, 0),9]",

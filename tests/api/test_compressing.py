@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -14,8 +15,23 @@ import onnxslim
 from onnxslim import RunOptions, demo
 from onnxslim.cli.main import invoke
 from onnxslim.errors import DataError
+from tests.nets import net
 
 FEW = RunOptions(samples=64)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model in which every stage has something to do, and samples: for what needs no accuracy."""
+    folder = tmp_path_factory.mktemp("small")
+    body = """i = Identity(x)  h = Conv<pads = [1, 1, 1, 1]>(i, w)  r = Relu(h)
+        g = Conv<pads = [1, 1, 1, 1]>(r, v)  s = Relu(g)  p = GlobalAveragePool(s)
+        f = Flatten(p)  y = Gemm(f, k)"""
+    model = net(body, x="float[N,3,8,8]", w=(32, 3, 3, 3), v=(32, 32, 3, 3), k=(32, 10))
+    onnx.save(model, str(folder / "m.onnx"))
+    x = np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    np.savez(folder / "data.npz", x=x)
+    return folder / "m.onnx", folder / "data.npz"
 
 
 def printed(*args: str) -> str:
@@ -42,9 +58,10 @@ def test_prune_and_quantize_and_what_became_of_them(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(out))
 
 
-def test_a_stage_that_fails_its_gate_is_rolled_back() -> None:
+def test_a_stage_that_fails_its_gate_is_rolled_back(small: tuple[Path, Path]) -> None:
+    model, data = small
     result = onnxslim.compress(
-        demo.model_path(), data=demo.calibration_path(), macs=0.3, search=False, min_sqnr=200.0,
+        model, data=data, macs=0.3, search=False, min_sqnr=200.0,
         options=FEW,
     )  # fmt: skip
     assert [s["kept"] for s in result.stages] == [True, False, False]
@@ -61,10 +78,10 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data" in capsys.readouterr().err and not Path(out).exists()
 
 
-def test_what_is_not_verified_is_not_compared(tmp_path: Path) -> None:
+def test_what_is_not_verified_is_not_compared(tmp_path: Path, small: tuple[Path, Path]) -> None:
     """A gate that was asked for is checked all the same."""
-    data = str(demo.calibration_path())
-    line = ["compress", str(demo.model_path()), "--data", data, "--samples", "64", "--json"]
+    model, data = map(str, small)
+    line = ["compress", model, "--data", data, "--samples", "64", "--json"]
     found = {}
     for gate in ("", "200"):
         out = tmp_path / f"out{gate}.onnx"
@@ -78,10 +95,10 @@ def test_what_is_not_verified_is_not_compared(tmp_path: Path) -> None:
 
 
 def test_random_calibration_has_to_be_allowed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "o.onnx")
-    line = ["compress", str(demo.model_path()), "-o", out, "--data", "random", "--samples", "16"]
+    line = ["compress", str(small[0]), "-o", out, "--data", "random", "--samples", "16"]
     assert invoke(line) == 2 and not Path(out).exists()
     assert "--allow-random-calibration" in capsys.readouterr().err
     assert invoke([*line, "--allow-random-calibration", "-q"]) == 0
