@@ -7,6 +7,7 @@ STAMP := .venv/.installed
 JOBS ?= 2
 COUNT ?= 120
 SEED ?= 0
+LARGE ?= 6000
 DATA ?= $(MODELS)/../data
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -55,15 +56,16 @@ mutate: $(STAMP)
 	@$(BIN)/python benchmarks/mutate.py --coverage build/coverage --count $(COUNT) --seed $(SEED)
 
 # One table per topic, in build/benchmark; MODELS is a folder of .onnx files, DATA one with samples
-# (NAME.calib.npz, NAME.test.npz). Downloads the other tools, takes hours.
+# (NAME.calib.npz, NAME.test.npz). Downloads the other tools, takes hours; LARGE is the size of the
+# large models of diff.
 benchmark: $(STAMP)
 	@test -n "$(MODELS)" || { echo "make: say which models: make benchmark MODELS=/path/to/folder" >&2; exit 1; }
 	@mkdir -p build/benchmark
 	@$(BIN)/python benchmarks/simplify.py $(MODELS) --markdown build/benchmark/simplify.md
 	@$(BIN)/python benchmarks/prune.py $(MODELS) --data $(DATA) --markdown build/benchmark/prune.md
-	@$(BIN)/python benchmarks/quantize.py $(MODELS) --data $(DATA) > build/benchmark/quantize.txt
-	@$(BIN)/python benchmarks/diff.py --markdown build/benchmark/diff.md
-	@$(BIN)/python benchmarks/diff_speed.py --markdown build/benchmark/diff_speed.md
+	@$(BIN)/python benchmarks/quantize.py $(MODELS) --data $(DATA) --markdown build/benchmark/quantize.md
+	@$(BIN)/python benchmarks/diff.py --large $(LARGE) --markdown build/benchmark/diff.md
+	@$(BIN)/python benchmarks/diff_speed.py --nodes $(LARGE) $$((4 * $(LARGE))) --markdown build/benchmark/diff_speed.md
 	@ls build/benchmark/*
 
 clean:
