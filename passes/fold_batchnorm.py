@@ -104,14 +104,10 @@ def _fold_back(
 ) -> str | None:
     """Into the layer before; returns why not."""
     k, d = scaling
-    x = node.inputs[0]
-    if x is None or node.graph is not bn.graph:
-        return "the layer before is in another scope"
-    if not edit.is_sole_consumer(node.outputs[0], bn):
-        return "the output of the layer before has another reader"
-    layer = read_linear(node)
+    x, layer = node.inputs[0], _beside(node, bn, node)
     if isinstance(layer, str):
-        return f"layer before: {layer}"
+        return layer
+    assert x is not None, "both operators need their data"
     if layer.op == "MatMul" and edit.rank_of(x) != 2:
         return "the channels of the MatMul are not its last axis"
     if k.shape != (layer.channels,):
@@ -128,14 +124,10 @@ def _fold_forward(
 ) -> str | None:
     """Into the layer after; returns why not."""
     k, d = scaling
-    x = bn.inputs[0]
-    if x is None or node.graph is not bn.graph:
-        return "the layer after is in another scope"
-    if not edit.is_sole_consumer(bn.outputs[0], node):
-        return "the normalized tensor has another reader"
-    layer = read_linear(node)
+    x, layer = bn.inputs[0], _beside(bn, node, node)
     if isinstance(layer, str):
-        return f"layer after: {layer}"
+        return layer
+    assert x is not None, "both operators need their data"
     refusal = _not_forward(layer, x, k, d)
     if refusal is not None:
         return refusal
@@ -144,6 +136,18 @@ def _fold_forward(
         return new
     ctx.replace([bn, node], new)
     return None
+
+
+def _beside(first: ir.Node, second: ir.Node, node: ir.Node) -> Linear | str:
+    """The layer ``node``, one of two neighbours, or why it takes nothing in."""
+    word = "before" if node is first else "after"
+    if first.graph is not second.graph:
+        return f"the layer {word} is in another scope"
+    if not edit.is_sole_consumer(first.outputs[0], second):
+        what = "the output of the layer before" if node is first else "the normalized tensor"
+        return f"{what} has another reader"
+    layer = read_linear(node)
+    return f"layer {word}: {layer}" if isinstance(layer, str) else layer
 
 
 def _not_forward(layer: Linear, x: ir.Value, k: np.ndarray, d: np.ndarray) -> str | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxslim.errors import DataError
-from onnxslim.runtime.reducers import Array, Reducer, State
+from onnxslim.runtime.reducers import Array, State, Summing
 
 _CHUNK = 1 << 20
 
 
-class Moments(Reducer):
+class Moments(Summing):
     """Sums of ``x``, ``|x|``, ``x^2`` and the count of zeros, in float64, per index of an axis.
 
     Values that are not finite are left out of the sums and counts.
@@ -25,8 +24,8 @@ class Moments(Reducer):
     kind: ClassVar[str] = "moments"
 
     def __init__(self, axis: int = 1) -> None:
+        super().__init__()
         self.axis = axis
-        self._sums: State = {}
 
     def options(self) -> dict[str, Any]:
         return {"axis": self.axis}
@@ -47,17 +46,6 @@ class Moments(Reducer):
                 "before; the kept axis must be fixed"
             )
         self._sums = {key: value + self._sums.get(key, 0) for key, value in sums.items()}
-
-    def merge(self, other: Self) -> None:
-        if other._sums:
-            self._add(other._sums)
-
-    def state(self) -> State:
-        return dict(self._sums)
-
-    def load(self, state: Mapping[str, Array]) -> Self:
-        self._sums = {key: value.copy() for key, value in state.items()}
-        return self
 
     def result(self) -> dict[str, Any]:
         """``mean``, ``mean_abs``, ``mean_square``, ``zeros`` (part), all (C,); ``count``."""

@@ -62,6 +62,32 @@ class Reducer(ABC):
         return type(self)(**self.options())
 
 
+class Summing(Reducer):
+    """Keeps sums by name; what others saw is added to them."""
+
+    def __init__(self) -> None:
+        self._sums: State = {}
+
+    @abstractmethod
+    def _add(self, sums: State) -> None:
+        """Add sums of the same shapes.
+
+        Raises:
+            DataError: The kept axis changed its size.
+        """
+
+    def merge(self, other: Self) -> None:
+        if other._sums:
+            self._add(other._sums)
+
+    def state(self) -> State:
+        return dict(self._sums)
+
+    def load(self, state: Mapping[str, Array]) -> Self:
+        self._sums = {key: value.copy() for key, value in state.items()}
+        return self
+
+
 class MinMax(Reducer):
     """Exact minimum, maximum and mean of the finite values, per tensor or per index of one axis.
 
@@ -160,7 +186,7 @@ class MinMax(Reducer):
         return {**facts, "nonfinite": self._nonfinite}
 
 
-class Gram(Reducer):
+class Gram(Summing):
     """Second moments ``X^T X`` in float64 over one axis, with those of a second tensor if asked.
 
     ``X`` is (rows, C): the tensor with ``axis`` moved last. Rows with a value that is not finite
@@ -178,8 +204,8 @@ class Gram(Reducer):
     def __init__(
         self, axis: int = -1, other: str | None = None, other_axis: int = -1, max_rows: int = 0
     ) -> None:
+        super().__init__()
         self.axis, self.other, self.other_axis, self.max_rows = axis, other, other_axis, max_rows
-        self._sums: State = {}
 
     def options(self) -> dict[str, Any]:
         return {
@@ -212,17 +238,6 @@ class Gram(Reducer):
                 "Gram: the kept axis changed its size between batches; it must be fixed"
             )
         self._sums = {key: value + sums[key] for key, value in self._sums.items()}
-
-    def merge(self, other: Self) -> None:
-        if other._sums:
-            self._add(other._sums)
-
-    def state(self) -> State:
-        return dict(self._sums)
-
-    def load(self, state: Mapping[str, Array]) -> Self:
-        self._sums = {key: value.copy() for key, value in state.items()}
-        return self
 
     def result(self) -> dict[str, Any]:
         """``gram`` (C, C), ``sum`` (C,), ``count``; with ``other``: ``cross`` (C, D), sums (D,)."""
