@@ -114,6 +114,13 @@ CASES: dict[str, Case] = {
                     {"x": "float[2,3,32]", "w": whole_numbers(6, 2, 8, dtype=np.uint8),
                      "s": (6, 2), "outputs": {"y": "float[2,3,6]"}},
                     "x2 consumed, x2 in blocks of 16, w0=y2, w0=s0, w1=s1, w2 whole, x1=y1"),
+    "MatMulNBits of bytes": (MS + "MatMulNBits<K = 32, N = 6, bits = 8, block_size = 16>"
+                             "(x, w, s, z)",
+                             {"x": "float[2,3,32]", "w": whole_numbers(6, 2, 16, dtype=np.uint8),
+                              "s": (6, 2), "z": whole_numbers(6, 2, dtype=np.uint8),
+                              "outputs": {"y": "float[2,3,6]"}},
+                             "x2 consumed, x2 in blocks of 16, w0=y2, w0=s0, w0=z0, w1=s1, w1=z1,"
+                             " w2 whole, x1=y1"),
     "MatMulNBits flat": (MS + "MatMulNBits<K = 32, N = 6, bits = 4, block_size = 16>(x, w, s, z)",
                          {"x": "float[2,3,32]", "w": whole_numbers(6, 2, 8, dtype=np.uint8),
                           "s": (12,), "z": whole_numbers(6, dtype=np.uint8),
