@@ -136,7 +136,7 @@ def tensor_pairs(model: ir.Model, plan: Plan) -> dict[str, tuple[str, str]]:
     for layer in plan.layers:
         name = layer.result
         value = values.get(name)
-        if value is None or value.name is None:
+        if value is None or not value.name:  # an output may be left out
             continue
         found[layer.key] = (name, _dequantized(value))
     return found

@@ -344,3 +344,23 @@ def test_a_model_without_layers_is_said_to_have_none(data: Path) -> None:
     assert any(
         "no layer that could be quantized" in w for w in run(data, plain, include=()).warnings
     )
+
+
+def test_a_layer_whose_first_output_is_left_out_is_no_trouble() -> None:
+    """The model reads the last state of an LSTM only: its sequence has no name to compare by."""
+    nodes = [onnx.helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=3)]
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", [5, 1, 2]), ("y", [1, 1, 3]))
+    ]
+    rng = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(rng.standard_normal((1, 12, k)).astype(np.float32), name)
+        for name, k in (("w", 2), ("r", 3))
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", ports[:1], ports[1:], weights)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    feeds = [{"x": rng.standard_normal((5, 1, 2)).astype(np.float32)} for _ in range(8)]
+    result = run(feeds, model)
+    assert [x["quantized"] for x in result.layers] == [False] and result.verification.ok
