@@ -250,6 +250,21 @@ def test_odd_input_dimensions_stay_apart() -> None:
     assert shape(model.graph[0].outputs[0]) == "float[broadcast(N, _d0),broadcast(N_1, _d1)]"
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ReduceSum<keepdims=0>(u)", "float[]"),
+        ("ReduceSum<keepdims=0>(u, a)", "float?"),
+        ("ReduceSum(u)", "float?"),
+        ("ReduceSum<keepdims=0, noop_with_empty_axes=1>(u)", "float?"),
+    ],
+)
+def test_a_sum_over_who_knows_how_many_axes(line: str, expected: str) -> None:
+    body = f"u = Reshape(x, s)  y = {line}"
+    found, problems = infer(body, "float[4] x, int64[K] s", a=[1])
+    assert (shape(found["y"]), problems) == (expected, [])
+
+
 def test_unknown_operators_and_what_follows_stay_unknown() -> None:
     found, problems = infer("a = custom.Foo(x) y = Relu(a) b = Shape(y)", X)
     assert (shape(found["a"]), shape(found["y"]), shape(found["b"])) == ("?", "?", "int64[_d0]")

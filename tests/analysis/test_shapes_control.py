@@ -87,6 +87,14 @@ def test_what_a_loop_may_change_is_unknown(body: str, expected: tuple[str, str])
     assert len(set(fresh)) == len(fresh)
 
 
+@pytest.mark.parametrize(("trips", "length"), [(5, 5), (1, 1), (0, 0), (-3, 0)])
+def test_a_loop_that_nothing_stops_takes_all_its_turns(trips: int, length: int) -> None:
+    body = "k2 = Identity(k) w = Relu(v) s = Relu(w)"
+    model = parse(_loop(body, "y, z"), "float[N,4] x", m=trips, go=_true())
+    infer_shapes(model)
+    assert shape(model.graph[0].outputs[1]) == f"float[{length},N,4]"
+
+
 def _true() -> np.ndarray[tuple[()], np.dtype[np.bool_]]:
     return np.array(True)
 
