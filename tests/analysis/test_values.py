@@ -56,6 +56,8 @@ CASES: list[tuple[str, list[str] | None, dict[str, Any]]] = [
     ("s = Shape(x) a, y = Split<num_outputs=2>(s)", ["H", "8"], {}),
     ("s = Shape(x) r = Reshape(s, k) t = Transpose(r) y = Reshape(t, m)", ["N", "H", "3", "8"],
      {"k": [-1, 2], "m": [-1]}),
+    ("f = NonZero(x) g = Shape(f) h = ConstantOfShape<value = int64[1] {1}>(g) r = Reshape(h, g)"
+     " c = Cast<to=7>(r) y = Expand(z, c)", None, {"z": [5]}),
     ("s = Shape(x) y = Expand(z, s2)", ["5", "5", "5"], {"z": [5], "s2": [3]}),
     ("s = Size(x) u = Unsqueeze(s, z) y = Tile(u, r)", ["24*H*N", "24*H*N"], {"z": [0], "r": [2]}),
     ("y = Mul(a, b)", None, {"a": [2**62], "b": [4]}),

@@ -13,6 +13,7 @@ import pytest
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import CalibrationError, UsageError
 from onnxslim.graph.load import from_proto
+from onnxslim.passes._quantize_qoperator import _quantizer
 from onnxslim.pipeline import PassContext
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.testing import model_bytes, shared_worker
@@ -501,3 +502,17 @@ def test_the_operator_form_of_matrix_products_gives_floats() -> None:
     found = Counter(n.op_type for n in after.graph)
     assert rewrites == 2 and found["QGemm"] == 1 and found["MatMulIntegerToFloat"] == 1
     assert sqnr(model, after, "disable") > 25
+
+
+@pytest.mark.parametrize(
+    ("zero", "absorbed"),
+    [(np.int8(-128), True), (np.int8(0), False), (np.uint8(0), True), (np.uint8(1), False)],
+)
+def test_a_rectifier_is_absorbed_where_the_numbers_begin(zero: Any, absorbed: bool) -> None:
+    """Below zero nothing is left when the least number stands for 0."""
+    body = "n = Neg(x)  h = Relu(n)  q = QuantizeLinear(h, s, z)  y = DequantizeLinear(q, s, z)"
+    model = from_proto(net(body, s=np.float32(0.1), z=np.array(zero)))
+    neg, relu, quantizer = list(model.graph)[:3]
+    found = _quantizer(neg)
+    assert found == (([relu], quantizer) if absorbed else None)
+    assert _quantizer(relu) == ([], quantizer)
