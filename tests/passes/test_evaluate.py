@@ -153,6 +153,7 @@ def test_split(call: str, opset: int, given: dict[str, Any]) -> None:
         ("Squeeze<axes = [0]>(a)", 11, {"a": F[:1]}),
         ("Unsqueeze<axes = [0, 4]>(a)", 11, {"a": F}),
         ("Slice<starts = [1], ends = [3], axes = [2]>(a)", 9, {"a": F}),
+        ("Slice(a, s, e)", 10, {"a": F, "s": ints(1), "e": ints(2)}),
         ("ReduceSum<axes = [1]>(a)", 11, {"a": I}),
         ("ReduceMax(a, b)", 18, {"a": I, "b": ints(1)}),
     ],

@@ -106,21 +106,29 @@ def test_channels_of_a_grouped_convolution_meet_inside_their_block(group: int) -
     np.testing.assert_allclose(found, np.einsum("oihw,ojhw->ij", dense, dense), atol=1e-4)
 
 
-def test_what_a_dense_reader_does_with_its_channels() -> None:
+@pytest.mark.parametrize(
+    ("op", "shapes", "x"),
+    [
+        ("Conv", {"w": (8, 4, 1, 1), "v": (3, 8, 1, 1), "u": (5, 8, 3, 3)}, "float[1,4,8,8]"),
+        ("MatMul", {"w": (4, 8), "v": (8, 3), "u": (8, 5)}, "float[2,4]"),
+    ],
+)
+def test_what_a_dense_reader_does_with_its_channels(
+    op: str, shapes: dict[str, tuple[int, ...]], x: str
+) -> None:
     """The products of the columns of the reader's own weight, of no other's."""
-    body = "h = Conv(x, w)  y = Conv(h, v)  z = Conv(h, u)"
-    model = from_proto(
-        net(body, x="float[1,4,8,8]", w=(8, 4, 1, 1), v=(3, 8, 1, 1), u=(5, 8, 3, 3))
-    )
+    body = f"h = {op}(x, w)  y = {op}(h, v)  z = {op}(h, u)"
+    model = from_proto(net(body, x=x, **shapes))
     infer_shapes(model)
     (group,) = analyze(model).groups
     seen = set()
     for data in group.of_role(Role.CONSUME, constant=False):
         weight = data.node.inputs[1]
         assert weight is not None and weight.const_value is not None
-        rows = weight.const_value.numpy().swapaxes(0, 1).reshape(8, -1).astype(np.float64)
+        array = weight.const_value.numpy().astype(np.float64)
+        rows = np.moveaxis(array, 1 if op == "Conv" else 0, 0).reshape(8, -1)
         found = column_gram(group, data, Weights())
         assert found is not None
-        np.testing.assert_allclose(found, rows @ rows.T, rtol=1e-6)
+        np.testing.assert_allclose(found, rows @ rows.T, rtol=1e-6, atol=1e-9)
         seen.add(weight.name)
     assert seen == {"v", "u"}
