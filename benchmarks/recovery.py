@@ -29,6 +29,7 @@ NAMES = ("mnist5k_resnet14", "mnist5k_resnet20", "mnist5k_groupvgg", "gunpoint_t
 WAYS = (
     "none",
     "correct-bias without data",
+    "merge-channels without data",
     "correct-bias",
     "reestimate-batchnorm",
     "match-moments",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.reconstruction.expected import Spread
 from onnxslim.graph import edit
+from onnxslim.passes._elementwise import function_of
 from onnxslim.passes._jobs import Job, write
 from onnxslim.passes._layers import OPS, Layer, read_layer
 from onnxslim.passes._linear import constant, narrow
@@ -20,63 +22,76 @@ from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
 
 Array = npt.NDArray[Any]
-Function = Callable[[Array], Array]
 
 _CHANNELS = 1  # axis of the channels wherever a mean is known
 
 
 def correct_from_statistics(ctx: PassContext, reference: Reference) -> int:
     """Add to each bias what the removed inputs contributed on average; returns how many."""
-    known = _spreads(reference.model)
+    known = spreads(reference.model)
+    return sum(correct(cut, known, reference, ctx) for cut in cut_layers(ctx, reference))
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A layer that lost a part of its weight.
+
+    Attributes:
+        layer: What is left of it.
+        whole: In the reference.
+        given: Positions of the reference's input channels that are left.
+        stays: Positions of its outputs that are left; None when all are.
+    """
+
+    layer: Layer
+    whole: Layer
+    given: Array
+    stays: Array | None
+
+
+def cut_layers(ctx: PassContext, reference: Reference) -> Iterator[Cut]:
+    """The layers of a compressed model that lost inputs, and not all of them."""
     dense = {str(v.name): n for n in reference.model.graph for v in n.outputs if v.name}
-    done = 0
+    axes = reference.kept.axes
     for node in list(ctx.model.graph):
-        if not edit.is_op(node, *OPS):
-            continue
-        before = dense.get(str(node.outputs[0].name))
+        before = dense.get(str(node.outputs[0].name)) if edit.is_op(node, *OPS) else None
         if before is None or before.op_type != node.op_type:
             continue
         layer, whole = read_layer(node), read_layer(before)
         if isinstance(layer, str) or isinstance(whole, str):
             continue
-        if layer.weight.shape == whole.weight.shape:
+        axis = _CHANNELS if whole.spatial else (edit.rank_of(whole.x) or 2) - 1
+        given = axes.get(str(whole.x.name), {}).get(axis)
+        if given is None or layer.weight.shape == whole.weight.shape:
             continue
-        done += _correct(layer, whole, known, reference, ctx)
-    return done
+        stays = axes.get(str(layer.y.name), {}).get(1 if layer.spatial else _last(layer))
+        yield Cut(layer, whole, given, stays)
 
 
-def _correct(
-    layer: Layer, whole: Layer, known: dict[str, Spread], reference: Reference, ctx: PassContext
-) -> bool:
-    name = str(whole.x.name)
-    spread = known.get(name)
-    axes = reference.kept.axes
-    given = axes.get(name, {}).get(_CHANNELS)
-    if given is None:
-        return False  # nothing of its input left
-    if spread is None:
+def correct(cut: Cut, known: Mapping[str, Spread], reference: Reference, ctx: PassContext) -> bool:
+    """Add to the bias of a layer what its removed inputs contributed on average."""
+    layer = cut.layer
+    spread = known.get(str(cut.whole.x.name))
+    if spread is None or (not layer.spatial and edit.rank_of(cut.whole.x) != 2):
         return ctx.skip(layer.node, "nothing is known of its inputs without data")
     removed = np.ones(len(spread.mean), bool)
-    removed[given] = False
-    lost = _response(whole, spread.mean * removed)
-    stays = axes.get(str(layer.y.name), {}).get(1 if layer.spatial else _last(layer))
-    if stays is not None:
-        lost = lost[stays]
+    removed[cut.given] = False
+    lost = response(cut.whole, spread.mean * removed)
+    lost = lost if cut.stays is None else lost[cut.stays]
     if lost.shape != layer.bias.shape or not np.isfinite(lost).all():
         return ctx.skip(layer.node, "nothing is known of its inputs without data")
     bias = layer.bias + lost
     if narrow(bias, layer.weight.dtype) is None:
         return ctx.skip(layer.node, "the corrected bias does not fit")
     target = find_target(layer, lambda value: False, None, ctx.opset)
-    job = Job([layer], 0, [target])
-    return write(job, None, bias.reshape(layer.groups, -1), ctx) is None
+    return write(Job([layer], 0, [target]), None, bias.reshape(layer.groups, -1), ctx) is None
 
 
 def _last(layer: Layer) -> int:
     return (edit.rank_of(layer.y) or 2) - 1
 
 
-def _response(whole: Layer, mean: Array) -> Array:
+def response(whole: Layer, mean: Array) -> Array:
     """Output (M,) for an input that is ``mean[c]`` everywhere (borders left aside)."""
     matrix = whole.matrix(whole.weight)  # (G, O, T * C/G)
     groups = whole.groups
@@ -92,7 +107,7 @@ def _response(whole: Layer, mean: Array) -> Array:
 # --------------------------------------------------------------------- what is known
 
 
-def _spreads(model: ir.Model) -> dict[str, Spread]:
+def spreads(model: ir.Model) -> dict[str, Spread]:
     """Mean and variance per channel (axis 1) by value name, as far as they follow."""
     known: dict[str, Spread] = {}
     opset = model.graph.opset_imports.get("", 1)
@@ -108,11 +123,11 @@ def _spreads(model: ir.Model) -> dict[str, Spread]:
 def _after(node: ir.Node, known: dict[str, Spread], opset: int) -> Spread | None:
     if node.op_type == "BatchNormalization":
         return _normalized(node, opset)
-    function = _FUNCTIONS.get(node.op_type)
+    function = function_of(node)
     inputs = [known.get(str(v.name)) if v is not None else None for v in node.inputs]
     first = inputs[0] if inputs else None
     if function is not None:
-        return None if first is None else first.through(function(node))
+        return None if first is None else first.through(function)
     if node.op_type in ("Add", "Mul", "Concat"):
         return _combined(node, inputs)
     if first is None:
@@ -166,50 +181,3 @@ def _flattened(node: ir.Node, first: Spread) -> Spread | None:
         return None
     each = size // len(first.mean)
     return Spread(np.repeat(first.mean, each), np.repeat(first.var, each))
-
-
-def _clip(node: ir.Node) -> Function:
-    low, high = edit.attr(node, "min", -math.inf), edit.attr(node, "max", math.inf)
-    if edit.get_input(node, 1) is not None:
-        low = edit.scalar(node.inputs[1])
-    if edit.get_input(node, 2) is not None:
-        high = edit.scalar(node.inputs[2])
-    return lambda x: np.clip(
-        x, math.nan if low is None else low, math.nan if high is None else high
-    )
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -60, 60))))
-
-
-def _erf(x: Array) -> Array:
-    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
-
-
-def _hard_sigmoid(node: ir.Node) -> Function:
-    alpha, beta = edit.attr(node, "alpha", 0.2), edit.attr(node, "beta", 0.5)
-    return lambda x: np.clip(alpha * x + beta, 0, 1)
-
-
-def _leaky(node: ir.Node) -> Function:
-    alpha = edit.attr(node, "alpha", 0.01 if node.op_type == "LeakyRelu" else 1.0)
-    if node.op_type == "LeakyRelu":
-        return lambda x: np.where(x < 0, alpha * x, x)
-    return lambda x: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
-
-
-_FUNCTIONS: dict[str, Callable[[ir.Node], Function]] = {
-    "Relu": lambda node: lambda x: np.maximum(x, 0),
-    "Clip": _clip,
-    "LeakyRelu": _leaky,
-    "Elu": _leaky,
-    "Sigmoid": lambda node: _sigmoid,
-    "Tanh": lambda node: np.tanh,
-    "HardSigmoid": _hard_sigmoid,
-    "HardSwish": lambda node: lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
-    "Softplus": lambda node: lambda x: np.logaddexp(0, x),
-    "Gelu": lambda node: lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2,
-    "Swish": lambda node: lambda x: x * _sigmoid(x),
-    "Mish": lambda node: lambda x: x * np.tanh(np.logaddexp(0, x)),
-}

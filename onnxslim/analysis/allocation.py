@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from onnxslim.analysis.pruned_cost import CostModel
+from onnxslim.analysis.pruned_cost import AnyCost
 from onnxslim.analysis.selection import Candidate, by_ratio
 
 Array = npt.NDArray[np.float64]
@@ -23,7 +23,10 @@ _REACH, _FEW = 4, 40
 
 
 def allocate(
-    items: Sequence[Candidate], errors: Mapping[int, Array], cost: CostModel, limit: float
+    items: Sequence[Candidate],
+    errors: Mapping[int, Array],
+    cost: AnyCost,
+    limit: float,
 ) -> dict[int, int] | None:
     """Units that leave per group; None when the limit cannot be met.
 
@@ -51,7 +54,7 @@ class _Search:
         self,
         items: Sequence[Candidate],
         errors: Mapping[int, Array],
-        cost: CostModel,
+        cost: AnyCost,
         limit: float,
     ) -> None:
         self.cost, self.limit = cost, limit

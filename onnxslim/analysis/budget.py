@@ -127,7 +127,7 @@ class Granularity:
         round_to: Kept channels are a multiple of it; None is 8, less where a budget asks for it.
         min_channels: Channels that every group keeps; None is the larger of 8 and 12 %.
         halvings: How often the defaults were halved to meet a budget.
-        blocked: Channels fill blocks of 16, or are fewer.
+        blocked: Costs count channels by blocks of 16, too.
     """
 
     round_to: int | None = None
@@ -175,7 +175,4 @@ class Granularity:
         """Numbers of units that a group may keep, all of them first, then falling."""
         portion, least = self.portion(group), self.least(group)
         first = (group.size - 1) // portion * portion
-        lower: Sequence[int] = range(first, least - 1, -portion)
-        if self.blocked and group.width <= 1:
-            lower = [n for n in lower if n % BLOCK == 0 or n < BLOCK]
-        return [group.size, *lower]
+        return [group.size, *range(first, least - 1, -portion)]

@@ -53,6 +53,7 @@ class CostModel:
         fixed: Cost that no group has a part in.
         positions: Owners of the axes of the terms.
         orders: By group id: its units in the order in which they leave.
+        block: Sizes above it count as the next multiple of it.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class CostModel:
         fixed: float,
         positions: Positions,
         orders: Mapping[int, Indices],
+        block: int = 1,
     ) -> None:
-        self._fixed = fixed
+        self._fixed, self._block = fixed, block
         self._axes: list[Axis] = []
         self._sizes: list[int] = []
         self._left: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
@@ -106,7 +108,8 @@ class CostModel:
     def _term(self, index: int) -> float:
         product = self._constants[index]
         for axis in self._factors[index]:
-            product *= self._sizes[axis]
+            size = self._sizes[axis]
+            product *= size if size <= self._block else -(-size // self._block) * self._block
         return product
 
     def removed(self, group: int) -> int:
@@ -124,6 +127,43 @@ class CostModel:
             self.total += cost - self._costs[index]
             self._costs[index] = cost
         return self.total
+
+
+class BlockedCost:
+    """Cost that also bounds what a machine spends that computes channels in blocks.
+
+    ``total`` is the larger of the cost and of the cost of whole blocks, the latter as a part of the
+    dense model's and divided by ``slack``: widths that fill blocks cost what they did, widths that
+    fill them badly cost more.
+
+    Args:
+        plain: The cost.
+        blocked: The same with sizes rounded up.
+        slack: How much larger the blocks' part of the dense model may be.
+    """
+
+    def __init__(self, plain: CostModel, blocked: CostModel, slack: float) -> None:
+        self.plain, self._blocked = plain, blocked
+        self._scale = plain.total / max(blocked.total * slack, 1e-30)
+
+    @property
+    def total(self) -> float:
+        """What is compared with the limit."""
+        return max(self.plain.total, self._blocked.total * self._scale)
+
+    def removed(self, group: int) -> int:
+        """How many units of a group are out now."""
+        return self.plain.removed(group)
+
+    def remove(self, group: int, count: int) -> float:
+        """Let exactly the first ``count`` units of a group be out; returns the total cost."""
+        self.plain.remove(group, count)
+        self._blocked.remove(group, count)
+        return self.total
+
+
+AnyCost = CostModel | BlockedCost
+"""What choosing widths needs: ``total``, ``remove`` and ``removed``."""
 
 
 def positions_of(dependency: Dependency) -> dict[str, dict[int, dict[int, Indices]]]:

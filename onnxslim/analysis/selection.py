@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from onnxslim.analysis.budget import BLOCK, Granularity
+from onnxslim.analysis.budget import Granularity
 from onnxslim.analysis.dependency.groups import Group, Indices, Mask
-from onnxslim.analysis.pruned_cost import CostModel
+from onnxslim.analysis.pruned_cost import AnyCost
 from onnxslim.graph.edit import op_id
 
 CLOSE = 0.95
@@ -123,14 +123,9 @@ def _own_steps(item: Candidate, scope: Scope) -> list[Step]:
         before, after = size - upper, size - lower
         loss = float(item.losses[before:after].mean())
         highest = max(highest, loss)  # a group's steps stay in order
-        idle = _blocks(upper) == _blocks(lower)
-        key = ((before + after) / 2 / size, idle, loss) if scope == "local" else (highest,)
+        key = ((before + after) / 2 / size, loss) if scope == "local" else (highest,)
         found.append(Step(key, item.group.id, before, after))
     return found
-
-
-def _blocks(channels: int) -> int:
-    return -(-channels // BLOCK)
 
 
 def signature(group: Group) -> str:
@@ -182,7 +177,7 @@ def select_ratio(items: Sequence[Candidate], ratio: float, scope: Scope) -> dict
 
 
 def select_cost(
-    items: Sequence[Candidate], cost: CostModel, limit: float, scope: Scope
+    items: Sequence[Candidate], cost: AnyCost, limit: float, scope: Scope
 ) -> dict[int, int] | None:
     """Units that leave per group so that the cost is at most ``limit``; None when it cannot be.
 
@@ -204,7 +199,7 @@ def select_cost(
     return {item.group.id: cost.removed(item.group.id) for item in items}
 
 
-def _take(steps: Sequence[Step], cost: CostModel, limit: float, but: int = -1) -> None:
+def _take(steps: Sequence[Step], cost: AnyCost, limit: float, but: int = -1) -> None:
     """Steps in order until the limit is met; ``but`` is a group that is left as it is."""
     for step in steps:
         if cost.total <= limit:
@@ -213,14 +208,14 @@ def _take(steps: Sequence[Step], cost: CostModel, limit: float, but: int = -1) -
             cost.remove(step.group, step.after)
 
 
-def _take_back(steps: Sequence[Step], cost: CostModel, limit: float) -> None:
+def _take_back(steps: Sequence[Step], cost: AnyCost, limit: float) -> None:
     """Undo steps, the last ones first, where there is room."""
     for step in reversed(steps):
         if cost.removed(step.group) == step.after and cost.remove(step.group, step.before) > limit:
             cost.remove(step.group, step.after)
 
 
-def _trade(group: int, steps: Sequence[Step], cost: CostModel, limit: float) -> None:
+def _trade(group: int, steps: Sequence[Step], cost: AnyCost, limit: float) -> None:
     """Undo the last step of a group and take others in its place, when that comes closer."""
     last = next((s for s in steps if s.group == group and s.after == cost.removed(group)), None)
     if last is None:

@@ -43,7 +43,7 @@ LOCAL = (("obs", "local"), ("l2", "local"))
 ALLOCATED = (("obs", "auto"), *LOCAL)
 
 WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
-WITHOUT_DATA: tuple[str, ...] = ("correct-bias",)
+WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
 """Passes that bring accuracy back, with calibration data and without."""
 
 _STEPS = 12

@@ -9,10 +9,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.allocation import allocate
-from onnxslim.analysis.budget import Budget, Granularity
+from onnxslim.analysis.budget import BLOCK, Budget, Granularity
 from onnxslim.analysis.dependency import Dependency, Frozen, Group, Kept
 from onnxslim.analysis.dependency.groups import Mask
 from onnxslim.analysis.pruned_cost import (
+    AnyCost,
+    BlockedCost,
     CostModel,
     bindings_of,
     macs_terms,
@@ -106,6 +108,9 @@ class Decision:
 _USED = 0.9
 """Blocks of 16 channels are preferred where so much of the MACs allowed can be used with them."""
 
+_SLACK = 1.1
+"""How much larger than the part of the MACs the part of the blocks computed may be."""
+
 
 class Planner:
     """Finds widths for one model; the dependency analysis and cost tables are made once.
@@ -171,7 +176,7 @@ class Planner:
         """
         return self._cost(kind, []).total
 
-    def _cost(self, kind: str, items: Sequence[Candidate]) -> CostModel:
+    def _cost(self, kind: str, items: Sequence[Candidate], block: int = 1) -> CostModel:
         terms = self._macs if kind == "macs" else self._parameters
         if terms is None:
             raise UnsupportedModelError(
@@ -179,7 +184,7 @@ class Planner:
                 "its inputs with --input-shape, or give --params or --ratio in place of --macs"
             )
         orders = {item.group.id: item.order for item in items}
-        return CostModel(*terms, self._positions, orders)
+        return CostModel(*terms, self._positions, orders, block)
 
     def decide(
         self,
@@ -205,7 +210,7 @@ class Planner:
             grain = replace(grain, blocked=True)
         while True:
             items = self._candidates(scores, before or {}, grain)
-            removed, reached = self._select(budget, items, errors)
+            removed, reached = self._select(budget, items, errors, grain.blocked)
             wasted = grain.blocked and reached < _USED * budget.limit(self.dense("macs"))
             if removed is not None and not wasted:
                 return self._decision(budget, grain, items, removed)
@@ -226,19 +231,26 @@ class Planner:
         return found
 
     def _select(
-        self, budget: Budget, items: Sequence[Candidate], errors: Mapping[int, Array] | None
+        self,
+        budget: Budget,
+        items: Sequence[Candidate],
+        errors: Mapping[int, Array] | None,
+        blocked: bool,
     ) -> tuple[dict[int, int] | None, float]:
         """Units that leave per group, or None; and the cost reached."""
         if budget.kind == "ratio":
             removed = select_ratio(items, budget.amount, self.wishes.scope)
             nothing = budget.amount > 0 and not any(removed.values())
             return (None if nothing else removed), 0.0
-        cost, limit = self._cost(budget.kind, items), budget.limit(self.dense(budget.kind))
+        plain, limit = self._cost(budget.kind, items), budget.limit(self.dense(budget.kind))
+        cost: AnyCost = plain
+        if blocked:
+            cost = BlockedCost(plain, self._cost(budget.kind, items, BLOCK), _SLACK)
         if errors is not None:
             found = allocate(items, errors, cost, limit)
         else:
             found = select_cost(items, cost, limit, self.wishes.scope)
-        return found, cost.total
+        return found, plain.total
 
     def _missed(self, budget: Budget, reached: float) -> str:
         if budget.kind == "ratio":

@@ -8,6 +8,7 @@ parent vanishes it removes the private folder and exits, also in the middle of a
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import itertools
 import os
 import select
@@ -43,6 +44,8 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     undisturbed_no_more()
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR1)  # says where it hangs, to standard error
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes us
     limits = ChildLimits()
     threading.Thread(target=_outlive, args=(requests, folder), daemon=True).start()

@@ -20,6 +20,7 @@ from onnxslim.runtime.spawn import Spawned, close_pipes, end, private_folder, sp
 
 _log = logging.getLogger(__name__)
 
+_PATIENCE = 20  # times 0.05 s for a child to say where it hangs
 _LOST = ("MemoryError", "bad_alloc", "Cannot allocate", "out of memory")
 
 
@@ -106,13 +107,14 @@ class Process:
             parts += part
         return bytes(parts)
 
-    @staticmethod
-    def _ready(pipe: int, deadline: float, *, write: bool) -> None:
+    def _ready(self, pipe: int, deadline: float, *, write: bool) -> None:
         if os.name == "nt":  # no select on pipes: the wall limit is missing, doctor says so
             return
         poll = select.poll()
         poll.register(pipe, select.POLLOUT if write else select.POLLIN)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("the worker does not answer; it is at:\n%s", self.whereabouts())
             raise Expired
 
     def post_mortem(self) -> tuple[str, str]:
@@ -135,6 +137,24 @@ class Process:
             text = file.read().decode("utf-8", "replace").splitlines()
             said = [line for line in map(protocol.one_line, text) if line]
             return protocol.one_line(" ".join(said[-lines:]), limit)
+        return ""
+
+    def whereabouts(self) -> str:
+        """Python stacks of a child that does not answer; empty when it cannot say."""
+        if os.name == "nt" or not self.alive():
+            return ""
+        errors = self.folder / "stderr"
+        with contextlib.suppress(OSError):
+            before = errors.stat().st_size
+            os.kill(self.pid, signal.SIGUSR1)
+            for _ in range(_PATIENCE):
+                time.sleep(0.05)
+                if errors.stat().st_size > before:
+                    break
+            time.sleep(0.05)
+            with errors.open("rb") as file:
+                file.seek(before)
+                return file.read(1 << 14).decode("utf-8", "replace")
         return ""
 
     def ran_out_of_memory(self) -> bool:

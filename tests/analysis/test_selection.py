@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onnxslim.analysis.budget import Granularity
 from onnxslim.analysis.dependency.groups import Group, Role, Site
-from onnxslim.analysis.pruned_cost import CostModel, Term
+from onnxslim.analysis.pruned_cost import BlockedCost, CostModel, Term
 from onnxslim.analysis.selection import (
     Candidate,
     Scope,
@@ -63,14 +63,6 @@ def test_local_takes_the_same_part_of_every_group() -> None:
     assert select_ratio(items, 0.5, "local") == {0: 4, 1: 2}
 
 
-def test_of_equal_parts_the_one_that_frees_a_block_goes_first() -> None:
-    """Where 16 channels are computed at once, 8 of 16 leave for nothing, 16 of 32 do not."""
-    grain = Granularity(blocked=True)
-    items = [item(0, [0.0] * 16, grain), item(1, [9.0] * 32, grain)]
-    steps = steps_of(items, "local")
-    assert [(s.group, s.before, s.after) for s in steps[:2]] == [(1, 0, 16), (0, 0, 8)]
-
-
 def test_global_takes_the_lowest_scores_of_all() -> None:
     items = [item(0, [0.1, 0.2, 0.3, 9]), item(1, [0.25, 5, 6, 7])]
     assert select_ratio(items, 0.5, "global") == {0: 3, 1: 1}
@@ -117,12 +109,25 @@ def test_a_layer_with_a_ratio_of_its_own_keeps_to_it() -> None:
     assert found is not None and found[0] == 2
 
 
-def chain_cost(items: Sequence[Candidate]) -> CostModel:
+def chain_cost(items: Sequence[Candidate], block: int = 1) -> CostModel:
     """The product of the widths of neighbours, as in a chain of dense layers."""
     positions = {f"w{i.group.id}": {0: {i.group.id: np.arange(i.group.size)}} for i in items}
     names = sorted(positions)
     terms = [Term(1.0, ((a, 0), (b, 0))) for a, b in zip(names, names[1:], strict=False)]
-    return CostModel(terms, 0.0, positions, {i.group.id: i.order for i in items})
+    return CostModel(terms, 0.0, positions, {i.group.id: i.order for i in items}, block)
+
+
+def test_channels_that_fill_a_block_badly_count_as_the_block() -> None:
+    """Sizes 48, 32: 17 to 32 channels take the time of 32, up to 16 what they are."""
+    items = [item(0, range(48)), item(1, range(32))]
+    cost = BlockedCost(chain_cost(items), chain_cost(items, block=16), 1.0)
+    assert cost.total == 48 * 32
+    assert cost.remove(0, 8) == 48 * 32, "40 are computed as 48"
+    assert cost.remove(0, 16) == 32 * 32
+    assert (cost.remove(1, 20), cost.removed(1)) == (32 * 12, 20), "up to a block as they are"
+    assert cost.plain.total == 32 * 12
+    loose = BlockedCost(chain_cost(items), chain_cost(items, block=16), 1.2)
+    assert loose.remove(0, 8) == 40 * 32, "within the slack the plain cost decides"
 
 
 @pytest.mark.parametrize("scope", ["local", "global", "isomorphic"])

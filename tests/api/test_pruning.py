@@ -212,7 +212,7 @@ def test_a_wrong_simplification_is_found(worker: Worker, monkeypatch: Any) -> No
     )
     monkeypatch.setattr(pruning, "get_recipe", broken)
     with pytest.raises(VerificationError, match="simplifying the pruned model changed it"):
-        prune(chain(), ratio=0.5, worker=worker)
+        prune(chain(), ratio=0.5, worker=worker, recover=False)
 
 
 def test_no_verify_runs_no_check(worker: Worker) -> None:

@@ -48,7 +48,7 @@ def _sampled(proto: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("body", KNOWN)
 def test_what_is_expected_is_what_a_sample_has(body: str) -> None:
     proto = _used(f"y = {body}")
-    spread = _expected._spreads(from_proto(proto))["y"]
+    spread = _expected.spreads(from_proto(proto))["y"]
     mean, variance = _sampled(proto)
     np.testing.assert_allclose(spread.mean, mean, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(spread.var, variance, rtol=0.05, atol=0.01)
@@ -57,7 +57,7 @@ def test_what_is_expected_is_what_a_sample_has(body: str) -> None:
 def test_flattened_maps_repeat_their_channel() -> None:
     proto = _used("y = Flatten(n)", x="float[2,3,2,2]")
     model = from_proto(proto)
-    spreads = _expected._spreads(model)
+    spreads = _expected.spreads(model)
     np.testing.assert_array_equal(spreads["y"].mean, np.repeat(spreads["n"].mean, 4))
     np.testing.assert_array_equal(spreads["y"].var, np.repeat(spreads["n"].var, 4))
 
@@ -72,11 +72,11 @@ UNKNOWN = [
 @pytest.mark.parametrize("body", UNKNOWN)
 def test_nothing_is_expected_where_nothing_is_known(body: str) -> None:
     more = {"q": "float[]"} if "q" in body else {}
-    spreads = _expected._spreads(from_proto(_used(body, **more)))
+    spreads = _expected.spreads(from_proto(_used(body, **more)))
     assert "n" in spreads and "y" not in spreads
 
 
 def test_a_batchnorm_in_training_says_nothing() -> None:
     body = "y, a, b = BatchNormalization<training_mode = 1>(x, scale, shift, zero, one)"
     given = {n: GIVEN[n] for n in ("x", "scale", "shift", "zero", "one")}
-    assert _expected._spreads(from_proto(net(body, outputs=["y"], **given))) == {}
+    assert _expected.spreads(from_proto(net(body, outputs=["y"], **given))) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -200,6 +201,14 @@ def test_a_hang_hits_the_wall_limit(worker: Worker) -> None:
             session.run({}, seconds=0.5)
         assert caught.value.reason == "timeout" and time.monotonic() - start < 5
     worker.check(chain())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals to ask with")
+def test_a_hang_is_logged_with_the_place(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "onnxslim.runtime")
+    with worker.session(endless(), label="loop.onnx") as session, pytest.raises(WorkerError):
+        session.run({}, seconds=0.5)
+    assert "it is at:" in caplog.text and "executor.py" in caplog.text
 
 
 def test_evaluate_is_limited_in_cpu_time(worker: Worker) -> None:
