@@ -5,7 +5,10 @@ python _quantize_quark.py MODEL CALIB.npz OUT CONFIG
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,4 +64,10 @@ def main(source: str, data: str, target: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    *paths, name = sys.argv[1:]
+    given = [str(Path(path).resolve()) for path in paths]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+    ):  # it leaves files behind
+        main(*given, name)
