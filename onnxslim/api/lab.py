@@ -18,6 +18,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.quantization.observe import Observations, cache_path, sample_sizes
 from onnxslim.analysis.quantization.plan import Layer, Plan
 from onnxslim.api.options import RunOptions
@@ -266,7 +267,7 @@ class Lab:
         self, items: Sequence[Pass], plan: Plan, on_pass: Callable[[str], None] | None = None
     ) -> Done:
         """A copy with passes run on it as a recipe."""
-        copy = duplicate(self.model)
+        copy = working_copy(self.model)
         return run_passes(copy, self._context(copy, plan), items, on_pass)
 
     def _context(self, copy: ir.Model, plan: Plan) -> PassContext:

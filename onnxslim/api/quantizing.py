@@ -32,6 +32,7 @@ from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import CalibrationError, UsageError
 from onnxslim.graph.duplicate import duplicate
+from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.opset import raise_opset
 from onnxslim.graph.save import Staged, check_target, stage
 from onnxslim.pipeline.context import PassContext
@@ -313,6 +314,7 @@ class _Job:
     def _dataless(self) -> Done:
         """Without calibration."""
         copy = duplicate(self.base)
+        copy_provenance(self.base, copy)
         infer_shapes(copy, worker=self.worker)
         few = None
         if self.options.data is not None:
