@@ -32,8 +32,8 @@ from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.errors import CalibrationError, UsageError
 from onnxslim.graph.duplicate import duplicate
-from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.opset import raise_opset
+from onnxslim.graph.provenance import copy_provenance
 from onnxslim.graph.save import Staged, check_target, stage
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.registry import get_pass
