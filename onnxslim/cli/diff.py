@@ -92,7 +92,10 @@ def command(
     if git_driver and len(given) >= _DRIVER:
         return _as_driver([str(p) for p in given])
     if len(given) != _SIDES:
-        raise UsageError(f"{len(given)} models given: expected two, onnxslim diff A.onnx B.onnx")
+        word = "model" if len(given) == 1 else "models"
+        raise UsageError(
+            f"{len(given) or 'no'} {word} given: expected two, onnxslim diff A.onnx B.onnx"
+        )
     reports.check(report, *given)
     from onnxslim.api.diffing import diff
     from onnxslim.graph.save import check_text_target
