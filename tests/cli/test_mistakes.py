@@ -152,7 +152,7 @@ LINES = {
     "optimize m.onnx": ("'--output'", "onnxslim optimize --help"),
     "optimize m.onnx two.onnx -o out.onnx": ("two.onnx", "onnxslim optimize --help"),
     "optimize m.onnx -o out.onnx --ouput x": ("--ouput", "--output", "onnxslim optimize --help"),
-    "diff m.onnx": ("1 models given", "onnxslim diff A.onnx B.onnx"),
+    "diff m.onnx": ("1 model given", "onnxslim diff A.onnx B.onnx"),
     "validate m.onnx": ("'CANDIDATE'", "onnxslim validate --help"),
     "passes fold-batchnrm": ("fold-batchnrm", "did you mean fold-batchnorm"),
     # where the result goes
