@@ -43,7 +43,7 @@ from onnxslim.verify.quantized import Judged, speedup
 
 logger = logging.getLogger(__name__)
 
-BATCH, BATCH_BYTES = 32, 4 << 20
+BATCH, BATCH_BYTES = 32, 7 << 19
 """Samples at once, and bytes that all their tensors take."""
 JUDGED_SAMPLES, JUDGED_BYTES = 64, 4 << 20
 WHOLE = 8
