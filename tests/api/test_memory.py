@@ -46,10 +46,14 @@ def peaks(folder: Path, count: int) -> list[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are in kB there")
 def test_peak_memory_is_that_of_few_samples(tmp_path: Path) -> None:
-    """Design section 0, trap 3: 30 MB per sample in other tools, that is 0.8 MB times 240 here."""
+    """Design section 0, trap 3: 30 MB per sample in other tools, that is 0.8 MB times 240 here.
+
+    Within 10 % is what real models are held to (docs/quantize-comparison.md); where the interpreter
+    is most of the memory, an eighth of what keeping the samples would take is allowed.
+    """
     onnx.save(net(BODY, x="float[N,3,64,64]", **SHAPES), tmp_path / "m.onnx")
     few, many = (peaks(tmp_path, count) for count in (16, 256))
-    assert max(many) < 1.1 * max(few), (few, many)
+    assert max(many) < max(few) + 0.8 * 1024 * 240 / 8, (few, many)
 
 
 def test_batches_are_small_where_tensors_are_large() -> None:
