@@ -27,15 +27,10 @@ from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.criteria import get_criterion
-from onnxslim.pipeline.pruning import (
-    PRUNED,
-    Decision,
-    Planner,
-    Wishes,
-    privatize,
-    score_groups,
-)
+from onnxslim.pipeline.privatize import privatize
+from onnxslim.pipeline.pruning import PRUNED, Decision, Planner, Wishes
 from onnxslim.pipeline.reference import Reference
+from onnxslim.pipeline.scoring import score_groups
 from onnxslim.pipeline.sensitivity import predicted_errors
 from onnxslim.pipeline.surgery import cut
 

@@ -127,13 +127,14 @@ class Granularity:
         round_to: Kept channels are a multiple of it; None is 8, less where a budget asks for it.
         min_channels: Channels that every group keeps; None is the larger of 8 and 12 %.
         halvings: How often the defaults were halved to meet a budget.
-        blocked: Costs count channels by blocks of 16, too.
+        blocks: Which widths fill blocks of 16 channels, or are below: ``all`` of them, those of
+            ``grouped`` convolutions, or ``none``.
     """
 
     round_to: int | None = None
     min_channels: int | None = None
     halvings: int = 0
-    blocked: bool = False
+    blocks: Literal["all", "grouped", "none"] = "none"
 
     def __post_init__(self) -> None:
         for name, value in (("round-to", self.round_to), ("min-channels", self.min_channels)):
@@ -147,8 +148,8 @@ class Granularity:
 
     def halved(self) -> Granularity | None:
         """Half the defaults; None when nothing is left to halve: given values stay."""
-        if self.blocked:
-            return replace(self, blocked=False)
+        if self.blocks != "none":
+            return replace(self, blocks="none")
         if self.halvings >= 16 or (self.round_to is not None and self.min_channels is not None):
             return None
         return Granularity(self.round_to, self.min_channels, self.halvings + 1)
@@ -175,4 +176,9 @@ class Granularity:
         """Numbers of units that a group may keep, all of them first, then falling."""
         portion, least = self.portion(group), self.least(group)
         first = (group.size - 1) // portion * portion
-        return [group.size, *range(first, least - 1, -portion)]
+        lower: Sequence[int] = range(first, least - 1, -portion)
+        if group.width <= 1 and (
+            self.blocks == "all" or self.blocks == "grouped" and group.cell_count > 1
+        ):
+            lower = [n for n in lower if n % BLOCK == 0 or n < BLOCK]
+        return [group.size, *lower]

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from onnxslim.analysis.budget import Granularity
+from onnxslim.analysis.budget import BLOCK, Granularity
 from onnxslim.analysis.dependency.groups import Group, Indices, Mask
 from onnxslim.analysis.pruned_cost import AnyCost
 from onnxslim.graph.edit import op_id
@@ -123,9 +123,14 @@ def _own_steps(item: Candidate, scope: Scope) -> list[Step]:
         before, after = size - upper, size - lower
         loss = float(item.losses[before:after].mean())
         highest = max(highest, loss)  # a group's steps stay in order
-        key = ((before + after) / 2 / size, loss) if scope == "local" else (highest,)
+        idle = _blocks(upper) == _blocks(lower)
+        key = ((before + after) / 2 / size, idle, loss) if scope == "local" else (highest,)
         found.append(Step(key, item.group.id, before, after))
     return found
+
+
+def _blocks(channels: int) -> int:
+    return -(-channels // BLOCK)
 
 
 def signature(group: Group) -> str:
@@ -229,3 +234,9 @@ def _trade(group: int, steps: Sequence[Step], cost: AnyCost, limit: float) -> No
     if not before < cost.total <= limit:
         for number, count in removed.items():
             cost.remove(number, count)
+
+
+def unevenness(items: Sequence[Candidate], removed: Mapping[int, int]) -> float:
+    """Variance of the parts of their units that groups keep."""
+    parts = [1 - removed[i.group.id] / i.group.size for i in items]
+    return float(np.var(parts)) if parts else 0.0

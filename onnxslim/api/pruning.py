@@ -44,7 +44,8 @@ from onnxslim.graph.signature import signature
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager, PassRecord
-from onnxslim.pipeline.pruning import PRUNED, Decision, privatize
+from onnxslim.pipeline.privatize import privatize
+from onnxslim.pipeline.pruning import PRUNED, Decision
 from onnxslim.pipeline.recipes import Recipe, get_recipe
 from onnxslim.report.summary import summarize
 from onnxslim.runtime.data import DataSource

@@ -31,7 +31,7 @@ from onnxslim.errors import DataError, TargetError, UsageError
 from onnxslim.graph.save import stage
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager
-from onnxslim.pipeline.pruning import privatize
+from onnxslim.pipeline.privatize import privatize
 from onnxslim.pipeline.sensitivity import Judge, guessed
 from onnxslim.runtime.specs import output_names, specs_of
 from onnxslim.runtime.worker import Worker

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -29,17 +30,14 @@ from onnxslim.analysis.selection import (
     mask,
     select_cost,
     select_ratio,
+    unevenness,
 )
 from onnxslim.errors import TargetError, UnsupportedModelError
-from onnxslim.graph import edit
 from onnxslim.graph.globs import nothing_matches
 from onnxslim.graph.provenance import is_known, matching_nodes
-from onnxslim.pipeline.context import PassContext
 
 PRUNED = "onnxslim.pruned"
 """``model.meta`` key: the :class:`Decision` that ``prune-channels`` cut into the model."""
-
-Scorer = Callable[[Group], Array]
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,15 @@ class Decision:
 _USED = 0.9
 """Blocks of 16 channels are preferred where so much of the MACs allowed can be used with them."""
 
-_SLACK = 1.1
-"""How much larger than the part of the MACs the part of the blocks computed may be."""
+_BLOCKS: tuple[tuple[Literal["all", "grouped"], float | None], ...] = (
+    ("all", None),
+    ("grouped", 1.05),
+)
+"""Which widths fill blocks, and how much larger than the part of the MACs the part of the blocks
+computed may be."""
+
+_CLEARLY = 0.8
+"""Part of a loss that is clearly smaller."""
 
 
 class Planner:
@@ -207,17 +212,47 @@ class Planner:
         """
         grain: Granularity = self.wishes.granularity
         if budget.kind == "macs" and grain.round_to is None:
-            grain = replace(grain, blocked=True)
+            in_blocks = self._in_blocks(budget, scores, before or {}, grain, errors)
+            if in_blocks is not None:
+                return in_blocks
         while True:
             items = self._candidates(scores, before or {}, grain)
-            removed, reached = self._select(budget, items, errors, grain.blocked)
-            wasted = grain.blocked and reached < _USED * budget.limit(self.dense("macs"))
-            if removed is not None and not wasted:
+            removed, reached = self._select(budget, items, errors)
+            if removed is not None:
                 return self._decision(budget, grain, items, removed)
             finer = grain.halved()
             if finer is None or (finer.halvings > 1 and _is_finest(grain, self.groups)):
                 raise TargetError(self._missed(budget, reached))
             grain = finer
+
+    def _in_blocks(
+        self,
+        budget: Budget,
+        scores: Mapping[int, Array],
+        before: Mapping[int, Mask],
+        grain: Granularity,
+        errors: Mapping[int, Array] | None,
+    ) -> Decision | None:
+        """Widths that fill blocks of channels; None where too little of the budget can be used so.
+
+        Either all fill them, or, if the loss is clearly smaller so, no more blocks are computed
+        than the budget allows by a little.
+        """
+        found: list[tuple[float, Decision]] = []
+        for blocks, slack in _BLOCKS:
+            own = replace(grain, blocks=blocks)
+            items = self._candidates(scores, before, own)
+            removed, reached = self._select(budget, items, errors, slack)
+            if removed is None or reached < _USED * budget.limit(self.dense("macs")):
+                continue
+            loss = (
+                unevenness(items, removed)
+                if errors is None
+                else sum(float(errors[group][count]) for group, count in removed.items())
+            )
+            if not found or loss < _CLEARLY * found[0][0]:
+                found.append((loss, self._decision(budget, own, items, removed)))
+        return found[-1][1] if found else None
 
     def _candidates(
         self, scores: Mapping[int, Array], before: Mapping[int, Mask], grain: Granularity
@@ -235,7 +270,7 @@ class Planner:
         budget: Budget,
         items: Sequence[Candidate],
         errors: Mapping[int, Array] | None,
-        blocked: bool,
+        slack: float | None = None,
     ) -> tuple[dict[int, int] | None, float]:
         """Units that leave per group, or None; and the cost reached."""
         if budget.kind == "ratio":
@@ -244,8 +279,8 @@ class Planner:
             return (None if nothing else removed), 0.0
         plain, limit = self._cost(budget.kind, items), budget.limit(self.dense(budget.kind))
         cost: AnyCost = plain
-        if blocked:
-            cost = BlockedCost(plain, self._cost(budget.kind, items, BLOCK), _SLACK)
+        if slack is not None:
+            cost = BlockedCost(plain, self._cost(budget.kind, items, BLOCK), slack)
         if errors is not None:
             found = allocate(items, errors, cost, limit)
         else:
@@ -314,69 +349,3 @@ def _layers(model: ir.Model, option: str, globs: Sequence[str]) -> dict[ir.Node,
         for node in nodes:
             found.setdefault(node, glob)
     return found
-
-
-def subgroup(group: Group, stays: Mask) -> Group:
-    """The group of the units that are left: positions of the others belong to nobody."""
-    number = np.where(stays, np.cumsum(stays) - 1, -1)
-    padded = np.append(number, -1)
-    sites = tuple(type(s)(s.node, s.role, s.value, s.axis, padded[s.units]) for s in group.sites)
-    return Group(
-        group.id, int(stays.sum()), group.cells[stays], group.width, sites, group.layers, group.kind
-    )
-
-
-def score_groups(
-    groups: Sequence[Group], scorer: Scorer, before: Mapping[int, Mask] | None = None
-) -> dict[int, Array]:
-    """(size,) scores by group id; units that left before have 0."""
-    found = {}
-    for group in groups:
-        stays = (before or {}).get(group.id)
-        if stays is None or stays.all():
-            found[group.id] = scorer(group)
-            continue
-        own = np.zeros(group.size)
-        own[stays] = scorer(subgroup(group, stays))
-        found[group.id] = own
-    return found
-
-
-def privatize(ctx: PassContext) -> int:
-    """Give every reader of a shared bias, scale or shift its own copy; returns the copies made.
-
-    Exporters merge parameters that happen to be equal (every trained ResNet has some). Tensors with
-    two or more real axes stay shared: those are tied on purpose. An ``Identity`` of such a tensor
-    becomes an initializer of its name, as the framework calls it.
-    """
-    count = 0
-    for value in list(ctx.model.graph.initializers.values()):
-        tensor = edit.constant_tensor(value)
-        if tensor is None or sum(n > 1 for n in tensor.shape.numpy()) != 1:
-            continue
-        count += _split_aliases(ctx, value, tensor)
-        uses = [(u.node, u.idx) for u in value.uses() if u.node.graph is ctx.model.graph]
-        for node, index in uses[1:] if len(uses) == len(value.uses()) else uses:
-            copy = ctx.constant(ctx.model.graph, value.name, tensor)
-            ctx.set_input(node, index, copy)
-            count += 1
-    return count
-
-
-def _split_aliases(ctx: PassContext, value: ir.Value, tensor: ir.TensorProtocol) -> int:
-    """Replace each ``Identity`` of a parameter in the main graph by a parameter of its name."""
-    graph, count = ctx.model.graph, 0
-    for node in [use.node for use in value.uses()]:
-        if not edit.is_op(node, "Identity") or node.graph is not graph:
-            continue
-        output = node.outputs[0]
-        if output.is_graph_output() or not output.name:
-            continue
-        name, copy = output.name, ctx.constant(graph, output.name, tensor)
-        if ctx.bypass(node, copy):
-            graph.initializers.pop(copy.name or "")
-            copy.name = name
-            copy.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
-            graph.register_initializer(copy)
-            count += 1
-    return count

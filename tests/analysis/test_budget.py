@@ -89,7 +89,12 @@ def test_layer_ratios() -> None:
         (group(16), {"halvings": 1}, [16, 12, 8, 4]),
         (group(4), {"halvings": 3}, [4, 3, 2, 1]),
         (group(16), {"halvings": 3, "round_to": 8}, [16, 8]),
-        (group(56), {"blocked": True}, [56, 48, 40, 32, 24, 16, 8]),
+        (group(56), {"blocks": "all"}, [56, 48, 32, 16, 8]),
+        (group(16), {"blocks": "all"}, [16, 8]),
+        (group(56), {"blocks": "grouped"}, [56, 48, 40, 32, 24, 16, 8]),
+        (group(64, cells=4), {"blocks": "grouped"}, [64, 48, 32, 16, 8]),
+        (group(200), {"blocks": "all"}, [200, *range(192, 23, -16)]),
+        (group(8, width=4, kind="head"), {"blocks": "all"}, [8, 6, 4, 2]),
     ],
 )
 def test_levels(made: Group, options: dict[str, Any], levels: list[int]) -> None:
@@ -101,7 +106,7 @@ def test_only_defaults_are_halved() -> None:
     once = Granularity(8).halved()
     assert once == Granularity(8, None, 1)
     assert Granularity(None, 8).halved() == Granularity(None, 8, 1)
-    assert Granularity(blocked=True).halved() == Granularity()
+    assert Granularity(blocks="all").halved() == Granularity()
     last = Granularity(halvings=16)
     assert last.halved() is None
     assert (last.multiple, last.least(group(1000))) == (1, 1)

@@ -22,6 +22,7 @@ from onnxslim.analysis.selection import (
     select_cost,
     select_ratio,
     steps_of,
+    unevenness,
 )
 
 FINE = Granularity(1, 1)
@@ -61,6 +62,20 @@ def test_a_ratio_rounds_what_stays_up() -> None:
 def test_local_takes_the_same_part_of_every_group() -> None:
     items = [item(0, range(8)), item(1, range(100, 104))]
     assert select_ratio(items, 0.5, "local") == {0: 4, 1: 2}
+
+
+def test_of_equal_parts_the_one_that_frees_a_block_goes_first() -> None:
+    """Where 16 channels are computed at once, 8 of 16 leave for nothing, 16 of 32 do not."""
+    grain = Granularity(blocks="all")
+    items = [item(0, [0.0] * 16, grain), item(1, [9.0] * 32, grain)]
+    steps = steps_of(items, "local")
+    assert [(s.group, s.before, s.after) for s in steps[:2]] == [(1, 0, 16), (0, 0, 8)]
+
+
+def test_unevenness_is_that_of_the_parts_kept() -> None:
+    items = [item(0, range(8)), item(1, range(32))]
+    assert unevenness(items, {0: 4, 1: 16}) == 0
+    assert unevenness(items, {0: 0, 1: 16}) == pytest.approx(1 / 16)
 
 
 def test_global_takes_the_lowest_scores_of_all() -> None:

@@ -219,3 +219,17 @@ def test_a_model_without_prunable_layers_says_why() -> None:
 def test_the_text_of_a_pass_is_the_pass() -> None:
     item: Pass = get_pass("prune-channels")(ratio=0.3, keep=("a", "op:Conv"), scope="global")  # type: ignore[call-arg]
     assert parse_pass(format_pass(item)) == item
+
+
+WIDE = (
+    "h = Conv(x, w1)  a = Relu(h)  g = Conv(a, w2)  b = Relu(g)  k = Conv(b, w3)  y = Conv(k, w4)"
+)
+SAME = {"w2": (128, 128, 3, 3), "w3": (128, 128, 3, 3), "w4": (4, 128, 1, 1)}
+
+
+@pytest.mark.parametrize(("part", "widths"), [(0.26, [64, 64, 64]), (0.25, [56, 64, 64])])
+def test_widths_fill_blocks_unless_that_makes_them_uneven(part: float, widths: list[int]) -> None:
+    """Half of every width is a little more than a quarter of the MACs."""
+    wide = net(WIDE, x="float[N,3,8,8]", w1=(128, 3, 1, 1), **SAME)
+    _, decision, _ = prune(wide, f"prune-channels{{macs={part}}}")
+    assert sorted(int(stays.sum()) for _, stays in decision.groups) == widths
