@@ -14,7 +14,7 @@ arXiv:2010.13160.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,23 +37,28 @@ _WORK = 2e10
 _CHANNELS = 1
 
 
-def draws_of(model: ir.Model, seed: int = 0) -> dict[str, Array]:
-    """Rows (ROWS, C) by value name, as far as they follow.
+def draws(model: ir.Model, seed: int = 0) -> Iterator[tuple[str, Array]]:
+    """Names and rows (ROWS, C) of the values of the main graph, as far as they follow, in order.
 
     Channels are axis 1 of feature maps and the last axis of what matrix products give. The input of
-    a layer of which nothing is known is drawn from the normal distribution.
+    a layer of which nothing is known is drawn from the normal distribution. Rows that no further
+    node reads are not kept.
     """
     found: dict[str, Array] = {}
     opset = model.graph.opset_imports.get("", 1)
     rng = np.random.default_rng(seed)
+    last = {value: node for node in model.graph for value in node.inputs}
     for node in model.graph:
-        if node.domain or not node.outputs or not node.outputs[0].name:
-            continue
-        with np.errstate(all="ignore"):
-            rows = _after(node, found, rng, opset)
-        if rows is not None and np.isfinite(rows).all():
-            found[str(node.outputs[0].name)] = rows
-    return found
+        name = node.outputs[0].name if node.outputs and not node.domain else None
+        if name:
+            with np.errstate(all="ignore"):
+                rows = _after(node, found, rng, opset)
+            if rows is not None and np.isfinite(rows).all():
+                found[name] = rows
+                yield name, rows
+        for value in (*node.inputs, *node.outputs):
+            if value is not None and last.get(value, node) is node:
+                found.pop(str(value.name), None)
 
 
 def _after(

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.errors import PreconditionError
-from onnxslim.passes._draws import draws_of
+from onnxslim.passes._draws import draws
 from onnxslim.passes._expected import Cut, correct, cut_layers, spreads
 from onnxslim.passes._jobs import Job, write
 from onnxslim.passes._targets import find_target
@@ -64,13 +64,18 @@ class MergeChannels(Pass):
                 f"{self.name} repairs a compressed model towards the one before, but there is "
                 "none; run it behind a pass that compresses, as `onnxslim prune` does"
             )
-        known = spreads(reference.model)
-        draws = draws_of(reference.model, self.seed)
-        done = 0
+        waiting: dict[str, list[Cut]] = {}
         for cut in cut_layers(ctx, reference):
-            rows = draws.get(str(cut.whole.x.name))
-            merged = rows is not None and _merge(cut, rows, ctx)
-            done += merged or correct(cut, known, reference, ctx)
+            waiting.setdefault(str(cut.whole.x.name), []).append(cut)
+        done, left = 0, []
+        for name, rows in draws(reference.model, self.seed):
+            for cut in waiting.pop(name, ()):
+                merged = _merge(cut, rows, ctx)
+                done += merged
+                left += [] if merged else [cut]
+        known = spreads(reference.model)
+        for cut in (*left, *(cut for cuts in waiting.values() for cut in cuts)):
+            done += correct(cut, known, reference, ctx)
         return done
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from onnxslim.errors import PreconditionError
 from onnxslim.graph.load import from_proto
-from onnxslim.passes._draws import draws_of
+from onnxslim.passes import _draws
 from onnxslim.passes.correct_bias import CorrectBias
 from onnxslim.passes.merge_channels import MergeChannels
 from onnxslim.pipeline.base import Pass
@@ -130,7 +130,7 @@ def test_channels_depend_as_in_a_large_sample() -> None:
     """One tap and white inputs: rows are then drawn as the network's own."""
     v = pairs((8, 4, 1, 1))
     proto = normalized("y = Relu(n)", v, x="float[1,4,100,100]")
-    rows = draws_of(from_proto(proto))["y"]
+    rows = dict(_draws.draws(from_proto(proto)))["y"]
     found = outputs(from_proto(proto), draws((1, 4, 100, 100)))
     sample = found.transpose(0, 2, 3, 1).reshape(-1, 8)
     np.testing.assert_allclose(np.cov(rows.T), np.cov(sample.T), atol=0.15)
@@ -146,7 +146,7 @@ def test_rows_follow(text: str) -> None:
     more = {"one": np.full((1,), 1.5, np.float32), "row": np.arange(1, 9, dtype=np.float32)}
     used = {k: a.reshape(1, -1, 1, 1) if k == "row" else a for k, a in more.items() if k in text}
     proto = normalized(text, pairs((8, 4, 1, 1)), x="float[1,4,100,100]", **used)
-    rows = draws_of(from_proto(proto))["y"]
+    rows = dict(_draws.draws(from_proto(proto)))["y"]
     found = outputs(from_proto(proto), draws((1, 4, 100, 100)))
     sample = found.transpose(0, 2, 3, 1).reshape(-1, rows.shape[1])
     np.testing.assert_allclose(rows.mean(axis=0), sample.mean(axis=0), rtol=0.1, atol=0.25)
@@ -155,7 +155,8 @@ def test_rows_follow(text: str) -> None:
 @pytest.mark.parametrize("text", ["y = Softsign(n)", "y = Mul(n, z)", "y = Concat<axis = 2>(n, n)"])
 def test_rows_of_what_has_no_rule_are_not_made_up(text: str) -> None:
     more = {"z": "float[N,8,6,6]"} if "z" in text else {}
-    found = draws_of(from_proto(normalized(text, pairs((8, 4, 3, 3)), outputs=["y"], **more)))
+    model = from_proto(normalized(text, pairs((8, 4, 3, 3)), outputs=["y"], **more))
+    found = dict(_draws.draws(model))
     assert "n" in found and "y" not in found
 
 
@@ -163,7 +164,7 @@ def test_the_largest_of_positions_that_are_alike() -> None:
     """Larger than one of them, less than of independent ones."""
     proto = normalized("y = MaxPool<kernel_shape = [2, 2]>(n)", pairs((8, 4, 1, 1)),
                        x="float[1,4,100,100]")  # fmt: skip
-    rows = draws_of(from_proto(proto))
+    rows = dict(_draws.draws(from_proto(proto)))
     found = outputs(from_proto(proto), draws((1, 4, 100, 100))).mean(axis=(0, 2, 3))
     mean = rows["y"].mean(axis=0)
     assert (mean > rows["n"].mean(axis=0)).all() and (mean < found + 0.05).all()
