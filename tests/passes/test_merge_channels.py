@@ -168,3 +168,23 @@ def test_the_largest_of_positions_that_are_alike() -> None:
     found = outputs(from_proto(proto), draws((1, 4, 100, 100))).mean(axis=(0, 2, 3))
     mean = rows["y"].mean(axis=0)
     assert (mean > rows["n"].mean(axis=0)).all() and (mean < found + 0.05).all()
+
+
+def test_a_layer_that_lost_outputs_too() -> None:
+    """The guess goes into the filters that are left, wherever they were."""
+    text = "r = Relu(n)  p = Conv(r, w, b)  q = Relu(p)  y = Conv(q, u)"
+    model = normalized(text, pairs((8, 4, 3, 3)), w=(8, 8, 3, 3), b=(8,), u=(4, 8, 1, 1),
+                       scale=np.ones(8, np.float32), shift=np.zeros(8, np.float32))  # fmt: skip
+    odd = range(1, 8, 2)
+    kept = {**axes("r"), "w": {0: odd, 1: HALF}, "b": {0: odd}, "u": {1: odd},
+            "p": {1: odd}, "q": {1: odd}}  # fmt: skip
+    feeds = draws((16, 4, 8, 8))
+    dense, pruned, map_ = cut(model, kept)
+    ctx = PassContext(pruned, worker=shared_worker(), reference=Reference(dense, map_))
+    assert PASS.run(pruned, ctx) == 2
+    wanted = {str(v.name): v for node in dense.graph for v in node.outputs}["p"]
+    found = {str(v.name): v for node in pruned.graph for v in node.outputs}["p"]
+    for loaded, value in ((dense, wanted), (pruned, found)):
+        loaded.graph.outputs[:] = [value]
+    whole, left = outputs(dense, feeds)[:, list(odd)], outputs(pruned, feeds)
+    assert float(((left - whole) ** 2).mean() / whole.var()) < 0.02
