@@ -181,9 +181,9 @@ class Pictures:
         self.photographs = [p[:, _part(p.shape[1], test)] for p in whole]
 
     def draw(self, which: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(N, 3, 32, 32) uint8."""
+        """(N, 3, 32, 32) float32, whole numbers from 0 to 255."""
         pictures = [self._one(self.digits[i], rng) for i in which.tolist()]
-        return np.stack(pictures).transpose(0, 3, 1, 2)
+        return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32)
 
     def _one(self, digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         photograph = self.photographs[int(rng.integers(len(self.photographs)))]
@@ -216,7 +216,7 @@ def train(model: nn.Module, pictures: Pictures, epochs: int, seed: int) -> nn.Mo
     for epoch in range(epochs):
         begin, total = time.perf_counter(), 0.0
         for index in rng.permutation(len(labels)).reshape(steps, BATCH):
-            logits = model(torch.from_numpy(pictures.draw(index, rng)).float())
+            logits = model(torch.from_numpy(pictures.draw(index, rng)))
             loss = functional.cross_entropy(logits, labels[index])
             optimizer.zero_grad()
             loss.backward()
@@ -268,7 +268,7 @@ def main() -> None:
         export(model, path)
         np.savez_compressed(args.output / f"{name}.calib.npz", input=calibration)
         np.savez_compressed(args.output / f"{name}.test.npz", input=test, y=labels)
-        logits = ort.InferenceSession(path).run(None, {"input": test.astype(np.float32)})[0]
+        logits = ort.InferenceSession(path).run(None, {"input": test})[0]
         facts = {
             "model": path.name,
             "accuracy": round(float((logits.argmax(1) == labels).mean()), 4),
