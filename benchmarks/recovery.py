@@ -36,6 +36,7 @@ WAYS = (
     "reconstruct-weights{rounds=0, priors=false}",
     "reconstruct-weights{priors=false}",
     "reconstruct-weights",
+    "reconstruct-weights + distill-weights",
 )
 BATCH = 32
 
@@ -77,7 +78,8 @@ def trials(
             if not way.endswith("without data"):
                 key = str(model.graph.inputs[0].name)
                 ctx.calibration = feeds(folder, name, key, samples)
-            parse_pass(way.removesuffix(" without data")).run(model, ctx)
+            for part in way.removesuffix(" without data").split(" + "):
+                parse_pass(part).run(model, ctx)
         seconds = time.process_time() - start
         yield way, accuracy(model, folder, name, worker), seconds
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.analysis.reconstruction.unfold import Window, same_padding, unfold
+from onnxslim.analysis.reconstruction.unfold import unfold, window_of
 from onnxslim.graph import edit
 from onnxslim.passes._linear import constant
 
@@ -107,7 +107,7 @@ class Layer:
             return np.asarray(x.reshape(-1, x.shape[-1])[at])[None]
         outputs = y_shape[2:]
         each = int(np.prod(outputs))
-        window = self._window(x.shape[2:], outputs)
+        window = window_of(self.node, self.weight.shape[2:], x.shape[2:], outputs)
         rows = unfold(np.asarray(x), window, outputs, at // each, at % each)  # (R, T, C)
         r, t, c = rows.shape
         split = rows.reshape(r, t, self.groups, c // self.groups).transpose(2, 0, 1, 3)
@@ -127,26 +127,6 @@ class Layer:
         if self.spatial:
             return int(y_shape[0] * np.prod(y_shape[2:]))
         return int(np.prod(y_shape[:-1]))
-
-    def _window(self, sizes: tuple[int, ...], outputs: tuple[int, ...]) -> Window:
-        node, count = self.node, len(sizes)
-        ones, zeros = (1,) * count, (0,) * count
-        window = Window(
-            kernel=tuple(self.weight.shape[2:]),
-            strides=tuple(edit.attr(node, "strides", ones)),
-            dilations=tuple(edit.attr(node, "dilations", ones)),
-            before=tuple(edit.attr(node, "pads", zeros + zeros))[:count],
-            transposed=node.op_type == "ConvTranspose",
-        )
-        auto = edit.attr(node, "auto_pad", "NOTSET")
-        fixed = window.transposed and edit.attr(node, "output_shape") is not None
-        if auto in ("SAME_UPPER", "SAME_LOWER") or fixed:
-            before = same_padding(window, sizes, outputs, auto == "SAME_LOWER" or fixed)
-        elif auto == "VALID":
-            before = zeros
-        else:
-            return window
-        return Window(window.kernel, window.strides, window.dilations, before, window.transposed)
 
 
 def read_layer(node: ir.Node) -> Layer | str:

@@ -44,7 +44,8 @@ ALLOCATED = (("obs", "auto"), *LOCAL)
 
 WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
 WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
-"""Passes that bring accuracy back, with calibration data and without."""
+AT_LAST: tuple[str, ...] = ("distill-weights",)
+"""Passes that bring accuracy back: with calibration data, without, and with both data and time."""
 
 _STEPS = 12
 _CLOSE, _CORRECTIONS = 0.05, 3
@@ -267,9 +268,11 @@ def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Make
     return make
 
 
-def recovery_passes(asked: PruneOptions, has_data: bool) -> tuple[Pass, ...]:
-    """Passes that bring accuracy back."""
+def recovery_passes(asked: PruneOptions, has_data: bool, until: float) -> tuple[Pass, ...]:
+    """Passes that bring accuracy back; those that take long only before a deadline."""
     wanted = WITH_DATA if has_data else WITHOUT_DATA
+    if has_data and asked.search and time.monotonic() < until:
+        wanted += AT_LAST
     return tuple(make_pass(get_pass(name), {}) for name in wanted) if asked.recover else ()
 
 

@@ -32,7 +32,8 @@ class PruneOptions:
         require_data: No data is an error.
         allow_random: Random calibration data is allowed.
         compare: Measure the result against the model given.
-        search: Try several ways of choosing channels and take the best on samples held back.
+        search: Take the time to try several ways of choosing channels on samples held back, and
+            to adjust all weights together.
         latency_table: File that ``bench --table`` wrote, for a latency budget; None measures here.
         time_limit: Seconds after which no further try is started; None for no limit.
     """

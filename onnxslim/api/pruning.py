@@ -222,11 +222,11 @@ class _Job:
     def choose(self, target: Path | None) -> None:
         """Find the pass that the budget amounts to."""
         goal, asked = self.goal, self.asked
-        search = None
+        self.until, search = goals.deadline(asked.time_limit), None
         if self.data is not None and not self.dry_run:
             search = Search(
                 self.model, self.worker, finely(self._labelled()), goals.trial_passes(asked),
-                self.on_step, until=goals.deadline(asked.time_limit),
+                self.on_step, until=self.until,
             )  # fmt: skip
         make = goals.pass_maker(asked, self.options.seed, self.description.dims)
         measure = None
@@ -309,7 +309,7 @@ class _Job:
         reference = self.ctx.reference
         if not self.asked.recover or reference is None:
             return
-        passes = goals.recovery_passes(self.asked, self.data is not None)
+        passes = goals.recovery_passes(self.asked, self.data is not None, self.until)
         self.ctx.reference = reference.telling("recovering", self.on_step)
         self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[-len(passes) :]):

@@ -10,10 +10,10 @@ import onnx_ir as ir
 from onnxslim.analysis.dependency.groups import Kept
 
 Progress = Callable[[int, int, str], None]
-"""Called with layers done, layers in all, and the name of the layer that comes."""
+"""Called with what is done, how much there is in all, and what it is: ``layer`` or ``epoch``."""
 
 
-def _silent(done: int, total: int, name: str) -> None:
+def _silent(done: int, total: int, unit: str) -> None:
     """Progress that nobody asked for."""
 
 
@@ -27,7 +27,7 @@ class Reference:
     Attributes:
         model: The dense model; never changed.
         kept: Which indices of its tensors the compressed model still has.
-        progress: Told about every layer that is repaired.
+        progress: Told about every layer that is repaired, every epoch of training.
     """
 
     model: ir.Model
@@ -35,9 +35,9 @@ class Reference:
     progress: Progress = _silent
 
     def telling(self, step: str, say: Callable[[str], None]) -> Reference:
-        """The same, with a line like ``recovering: layer 3 of 20`` before every layer."""
+        """The same, with a line like ``recovering: layer 3 of 20`` before each."""
 
-        def tell(done: int, total: int, name: str) -> None:
-            say(f"{step}: layer {done + 1} of {total}")
+        def tell(done: int, total: int, unit: str) -> None:
+            say(f"{step}: {unit} {done + 1} of {total}")
 
         return replace(self, progress=tell)

@@ -177,13 +177,13 @@ class Stages:
         absent = [n for n in missing if n not in values]
         if absent:
             raise UnsupportedModelError(f"the model has no value {absent[0]!r} to be observed")
-        piece = self._ancestors([values[n] for n in missing])
+        nodes = self._ancestors([values[n] for n in missing])
         later = self._ancestors([values[n] for n in self._wanted if n in values])
-        read_later = {str(v.name) for node in later if node not in piece for v in reads(node)}
-        made = [str(v.name) for node in piece for v in node.outputs if v.name]
+        read_later = {str(v.name) for node in later if node not in nodes for v in reads(node)}
+        made = [str(v.name) for node in nodes for v in node.outputs if v.name]
         needed = read_later | set(self._wanted) | set(missing)
         kept = [n for n in made if n in missing or (n in needed and not self._fixed(values[n]))]
-        self._run(piece, values, kept)
+        self._run(nodes, values, kept)
         for name in self._store.names():
             if name not in read_later and name not in self._wanted and name not in missing:
                 self._store.drop(name)
@@ -212,12 +212,12 @@ class Stages:
         return self._static[node]
 
     def _run(
-        self, piece: dict[ir.Node, None], values: dict[str, ir.Value], kept: list[str]
+        self, nodes: dict[ir.Node, None], values: dict[str, ir.Value], kept: list[str]
     ) -> None:
-        produced = {v.name for node in piece for v in node.outputs}
+        produced = {v.name for node in nodes for v in node.outputs}
         given: dict[str, ir.Value] = {}
         constants: dict[str, ir.Value] = {}
-        for node in piece:
+        for node in nodes:
             for value in reads(node):
                 name = str(value.name)
                 if name in self._store:
@@ -225,7 +225,7 @@ class Stages:
                 elif name not in produced and value.const_value is not None:
                     constants[name] = value
         first = {name: self._store.get(name, 0) for name in given}
-        proto = _proto(self.model, list(piece), given, first, constants, kept)
+        proto = piece(self.model, list(nodes), given, first, constants, kept)
         data = proto.SerializeToString()
         del proto
         label = "a piece of the model"
@@ -271,7 +271,7 @@ def _values(model: ir.Model) -> dict[str, ir.Value]:
     return found
 
 
-def _proto(
+def piece(
     model: ir.Model,
     nodes: list[ir.Node],
     given: dict[str, ir.Value],

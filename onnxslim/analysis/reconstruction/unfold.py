@@ -10,11 +10,14 @@ and the input counts as 0 where q is outside. Source: ONNX operators Conv-22, Co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxslim.graph import edit
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -65,6 +68,34 @@ def same_padding(window: Window, sizes: tuple[int, ...], outputs: tuple[int, ...
         total = max(spare, 0)
         found.append(total - total // 2 if lower else total // 2)
     return tuple(found)
+
+
+def window_of(
+    node: ir.Node, kernel: tuple[int, ...], sizes: tuple[int, ...], outputs: tuple[int, ...]
+) -> Window:
+    """The window of a Conv, ConvTranspose or pooling node.
+
+    Args:
+        node: The node.
+        kernel: Spatial sizes of its kernel.
+        sizes: Spatial sizes of what the kernel moves over: the input.
+        outputs: Spatial sizes of the output.
+    """
+    count = len(sizes)
+    ones, zeros = (1,) * count, (0,) * count
+    window = Window(
+        kernel=tuple(kernel),
+        strides=tuple(edit.attr(node, "strides", ones)),
+        dilations=tuple(edit.attr(node, "dilations", ones)),
+        before=tuple(edit.attr(node, "pads", zeros + zeros))[:count],
+        transposed=node.op_type == "ConvTranspose",
+    )
+    auto = edit.attr(node, "auto_pad", "NOTSET")
+    fixed = window.transposed and edit.attr(node, "output_shape") is not None
+    if auto in ("SAME_UPPER", "SAME_LOWER") or fixed:
+        before = same_padding(window, sizes, outputs, auto == "SAME_LOWER" or fixed)
+        return replace(window, before=before)
+    return replace(window, before=zeros) if auto == "VALID" else window
 
 
 def tap_positions(

@@ -1,0 +1,156 @@
+"""A model whose weights are inputs, run beside what its outputs should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxslim.analysis.gradient.tape import Tape
+from onnxslim.graph import edit
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.reference import Reference
+from onnxslim.pipeline.staged import Store, piece, read_feeds, reads
+
+if TYPE_CHECKING:
+    from onnxslim.runtime.session import Session
+
+Array = npt.NDArray[Any]
+Named = dict[str, Any]
+
+
+def targets_of(model: ir.Model, reference: Reference) -> list[ir.Value]:
+    """Values that are to be as in the reference: the outputs, or what a squashing one reads."""
+    known = {str(v.name) for node in reference.model.graph for v in node.outputs}
+    found = []
+    for value in model.graph.outputs:
+        maker = value.producer()
+        if maker is None or value.dtype is None or not value.dtype.is_floating_point():
+            continue
+        inner = maker.inputs[0] if maker.inputs else None
+        squashes = edit.is_op(maker, "Softmax", "LogSoftmax", "Sigmoid")
+        if squashes and inner is not None and inner.name in known and inner.producer() is not None:
+            value = inner
+        if value.name in known:
+            found.append(value)
+    return list(dict.fromkeys(found))
+
+
+class Lesson:
+    """Samples, what the outputs for them should be, and a model to bring there.
+
+    Args:
+        tape: Of the model.
+        ctx: Of the compressed model.
+        calibration: Feeds; they are kept, in memory up to a limit.
+    """
+
+    def __init__(self, tape: Tape, ctx: PassContext, calibration: Any) -> None:
+        self.tape, self._ctx = tape, ctx
+        self._session: Session | None = None
+        self.weights = {
+            str(v.name): np.array(v.const_value.numpy())
+            for v in tape.weights
+            if v.const_value is not None
+        }
+        self._names = [str(v.name) for v in tape.targets]
+        self._inputs = [str(v.name) for v in ctx.model.graph.inputs]
+        self._store, self.batches, self.samples = Store(), 0, 0
+        self._threads = min(os.cpu_count() or 1, 4)
+        for feed in read_feeds(calibration):
+            for name in self._inputs:
+                if name in feed:
+                    self._store.add(name, feed[name])
+            self.batches += 1
+            shapes = [np.shape(v) for v in feed.values()]
+            self.samples += max((s[0] for s in shapes if s), default=1)
+
+    def __enter__(self) -> Lesson:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._store.close()
+
+    def begin(self, reference: Reference) -> None:
+        """Ask the reference for its answers, and make the model ready to run."""
+        first = self._feeds(0)
+        dense = list(reference.model.graph)
+        data = piece_of(reference.model, dense, {}, first, self._names)
+        worker = self._ctx.worker
+        with worker.session(
+            data, optimization="basic", threads=self._threads, label="the model"
+        ) as session:
+            for batch in range(self.batches):
+                for name, answer in session.run(self._feeds(batch), self._names).items():
+                    self._store.add(f"wanted {name}", answer)
+        self._spread = {name: self._variance(name) for name in self._names}
+        model = self._ctx.model
+        nodes = [node for node in model.graph if node in self.tape.ancestors]
+        given = {str(v.name): v for v in self.tape.weights}
+        self._seen = [str(v.name) for v in self.tape.needed if v.producer() is not None]
+        data = piece_of(model, nodes, given, {**first, **self.weights}, self._seen)
+        self._session = worker.session(
+            data, optimization="basic", threads=self._threads, label="the pruned model"
+        )
+
+    def _run(self, batch: int, outputs: list[str]) -> Named:
+        assert self._session is not None, "begin() comes first"
+        return dict(self._session.run({**self._feeds(batch), **self.weights}, outputs))
+
+    def _variance(self, name: str) -> float:
+        """Of an output of the reference, about the mean of every element, per number."""
+        count, total, squares = 0, 0.0, 0.0
+        for batch in range(self.batches):
+            wanted = np.asarray(self._store.get(f"wanted {name}", batch), np.float64)
+            count, total = count + wanted.size, total + float(wanted.sum())
+            squares += float((wanted**2).sum())
+        return max(squares / count - (total / count) ** 2, 1e-30) if count else 1.0
+
+    def _feeds(self, batch: int) -> Named:
+        return {n: self._store.get(n, batch) for n in self._inputs if n in self._store}
+
+    def _errors(self, values: Named, batch: int) -> Iterator[tuple[str, Array, float]]:
+        for name in self._names:
+            wanted = np.asarray(self._store.get(f"wanted {name}", batch))
+            yield name, values[name] - wanted, self._spread[name] * max(wanted.size, 1)
+
+    def error(self) -> float:
+        """Mean over the batches."""
+        total = 0.0
+        for batch in range(self.batches):
+            found = self._run(batch, self._names)
+            total += sum(
+                float(np.square(e, dtype=np.float64).sum()) / n
+                for _, e, n in self._errors(found, batch)
+            )
+        return total / self.batches
+
+    def gradients(self, batch: int) -> dict[str, Array]:
+        """dL/dw of every weight, for one batch."""
+        values = self._run(batch, self._seen)
+        grads = {
+            name: (error * (2 / n)).astype(np.float32)
+            for name, error, n in self._errors(values, batch)
+        }
+        return self.tape.backward({**self._feeds(batch), **self.weights, **values}, grads)
+
+
+def piece_of(
+    model: ir.Model, nodes: list[ir.Node], given: dict[str, ir.Value], first: Named,
+    outputs: list[str],
+) -> bytes:  # fmt: skip
+    """Nodes as a model of its own whose inputs are the model's, and some weights."""
+    inputs = {str(v.name): v for v in model.graph.inputs if v.name in first}
+    read = {str(v.name): v for node in nodes for v in reads(node)}
+    fixed = {n: v for n, v in read.items() if n not in given and n not in inputs}
+    constants = {
+        n: v for n, v in fixed.items() if v.producer() is None and v.const_value is not None
+    }
+    proto = piece(model, nodes, {**inputs, **given}, first, constants, outputs)
+    return bytes(proto.SerializeToString())

@@ -1,0 +1,115 @@
+"""Adjust all weights of a compressed model together, so that its outputs are those of before.
+
+Least squares repairs one layer at a time and cannot know what later layers make of its errors.
+Here the error of the outputs themselves goes down, by Adam with steps relative to the size of the
+weights and a rate that follows a cosine to zero::
+
+    L = sum over outputs of E ||y - t||^2 / E ||t - mean(t)||^2
+
+t are the outputs of the reference; where a Softmax or Sigmoid gives them, what it reads.
+ONNX Runtime runs the model, gradients come from onnxslim.analysis.gradient.
+
+Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (distillation); Kingma, Ba 2015,
+arXiv:1412.6980 (Adam); Shazeer, Stern 2018, arXiv:1804.04235, section 8 (relative steps).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxslim.analysis.cost import batch_of_one, model_macs
+from onnxslim.analysis.gradient.adam import Adam
+from onnxslim.analysis.gradient.tape import Tape
+from onnxslim.passes._lesson import Lesson, targets_of
+from onnxslim.passes._samples import needs
+from onnxslim.pipeline.base import Numerics, Pass, register
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.reference import Reference
+
+Array = npt.NDArray[Any]
+Named = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+@register
+@dataclass(frozen=True)
+class DistillWeights(Pass):
+    """Adjust all weights of a compressed model together by the error of its outputs.
+
+    Weights are left alone where an operator between them and the outputs has no gradient rule.
+    The result is kept only if the error on the samples is smaller.
+
+    Args:
+        epochs: Times that every sample is looked at.
+        rate: Largest step, in parts of the root mean square of a tensor.
+        seed: Of the order of the samples.
+        work: Multiply-accumulates, at most; fewer epochs keep within it, at least a fifth of them.
+        fewest: Samples below which nothing is done.
+    """
+
+    name: ClassVar[str] = "distill-weights"
+    numerics: ClassVar[Numerics] = Numerics.LOSSY
+
+    epochs: int = 20
+    rate: float = 0.005
+    seed: int = 0
+    work: float = 1e11
+    fewest: int = 32
+
+    def run(self, model: ir.Model, ctx: PassContext) -> int:
+        """Train, and write the weights."""
+        reference, calibration = needs(ctx, self.name)
+        tape = Tape(model, targets_of(model, reference))
+        if not tape.weights:
+            return 0
+        with Lesson(tape, ctx, calibration) as lesson:
+            if lesson.samples < self.fewest:
+                return int(ctx.skip(tape.nodes[0], f"fewer than {self.fewest} samples"))
+            epochs = self._affordable(model, lesson)
+            if 5 * epochs < self.epochs:
+                return int(ctx.skip(tape.nodes[0], f"more work than {self.work:g}"))
+            lesson.begin(reference)
+            before = lesson.error()
+            found = self._train(lesson, epochs, reference)
+            after = lesson.error()
+        logger.debug("error of the outputs %.4g -> %.4g in %d epochs", before, after, epochs)
+        if not after < before:
+            return int(ctx.skip(tape.nodes[0], "the outputs are no nearer to those of before"))
+        return sum(_write(value, found[str(value.name)], ctx) for value in tape.weights)
+
+    def _affordable(self, model: ir.Model, lesson: Lesson) -> int:
+        open_batch = batch_of_one(model)
+        runs = lesson.samples if open_batch else lesson.batches
+        each = 3.0 * (model_macs(model, open_batch) or 0) * runs  # forward, and back twice
+        return min(self.epochs, int(self.work // each)) if each else self.epochs
+
+    def _train(self, lesson: Lesson, epochs: int, reference: Reference) -> dict[str, Array]:
+        rng = np.random.default_rng(self.seed)
+        adam = Adam(lesson.weights)
+        total, step = epochs * lesson.batches, 0
+        for epoch in range(epochs):
+            reference.progress(epoch, epochs, "epoch")
+            for batch in rng.permutation(lesson.batches):
+                rate = self.rate * 0.5 * (1 + math.cos(math.pi * step / total))
+                adam.step(lesson.weights, lesson.gradients(int(batch)), rate)
+                step += 1
+        return lesson.weights
+
+
+def _write(value: ir.Value, new: Array, ctx: PassContext) -> bool:
+    old = value.const_value
+    graph = value.graph
+    if old is None or graph is None or np.array_equal(old.numpy(), new):
+        return False
+    constant = ctx.constant(graph, value.name, new)
+    for use in list(value.uses()):
+        ctx.set_input(use.node, use.idx, constant)
+    return True
