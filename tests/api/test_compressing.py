@@ -15,7 +15,7 @@ import onnxslim
 from onnxslim import RunOptions, demo
 from onnxslim.cli.main import invoke
 from onnxslim.errors import DataError
-from tests.nets import net
+from tests.nets import classifier
 
 FEW = RunOptions(samples=64)
 
@@ -24,11 +24,7 @@ FEW = RunOptions(samples=64)
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model in which every stage has something to do, and samples: for what needs no accuracy."""
     folder = tmp_path_factory.mktemp("small")
-    body = """i = Identity(x)  h = Conv<pads = [1, 1, 1, 1]>(i, w)  r = Relu(h)
-        g = Conv<pads = [1, 1, 1, 1]>(r, v)  s = Relu(g)  p = GlobalAveragePool(s)
-        f = Flatten(p)  y = Gemm(f, k)"""
-    model = net(body, x="float[N,3,8,8]", w=(32, 3, 3, 3), v=(32, 32, 3, 3), k=(32, 10))
-    onnx.save(model, str(folder / "m.onnx"))
+    onnx.save(classifier(32), str(folder / "m.onnx"))
     x = np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype(np.float32)
     np.savez(folder / "data.npz", x=x)
     return folder / "m.onnx", folder / "data.npz"

@@ -18,7 +18,7 @@ import pytest
 import onnxslim
 from onnxslim.cli.main import COMMANDS, invoke
 from onnxslim.report.entries import PassEntry
-from tests.nets import net
+from tests.nets import classifier
 
 RUNS = (
     "--provider --data --samples --seed --custom-ops --input-shape --dim --input-value --state "
@@ -191,11 +191,7 @@ def faults(value: Any, expected: Any, where: str = "") -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that every command has something to do with, and labelled samples."""
     folder = tmp_path_factory.mktemp("contract")
-    body = """i = Identity(x)  h = Conv<pads = [1, 1, 1, 1]>(i, w)  r = Relu(h)
-        g = Conv<pads = [1, 1, 1, 1]>(r, v)  s = Relu(g)  p = GlobalAveragePool(s)
-        f = Flatten(p)  y = Gemm(f, k)"""
-    model = net(body, x="float[N,3,8,8]", w=(16, 3, 3, 3), v=(16, 16, 3, 3), k=(16, 10))
-    onnx.save(model, str(folder / "m.onnx"))
+    onnx.save(classifier(16), str(folder / "m.onnx"))
     rng = np.random.default_rng(0)
     x = rng.standard_normal((24, 3, 8, 8)).astype(np.float32)
     np.savez(folder / "data.npz", x=x, y=rng.integers(0, 10, 24))
