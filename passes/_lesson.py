@@ -40,6 +40,10 @@ def targets_of(model: ir.Model, reference: Reference) -> list[ir.Value]:
     return list(dict.fromkeys(found))
 
 
+class ShapeError(Exception):
+    """An output has another shape than in the reference: its size follows from the data."""
+
+
 class Lesson:
     """Samples, what the outputs for them should be, and a model to bring there.
 
@@ -76,6 +80,17 @@ class Lesson:
         if self._session is not None:
             self._session.close()
         self._store.close()
+
+    @property
+    def bytes(self) -> int:
+        """Of all values of a batch that the way back needs, where shapes are known."""
+        rows = -(-self.samples // max(self.batches, 1))
+        total = 0
+        for value in self.tape.needed:
+            dims = value.shape or ()
+            sizes = [d if isinstance(d, int) else rows if i == 0 else 1 for i, d in enumerate(dims)]
+            total += 4 * int(np.prod(sizes, dtype=np.int64))
+        return total
 
     def begin(self, reference: Reference) -> None:
         """Ask the reference for its answers, and make the model ready to run."""
@@ -118,6 +133,8 @@ class Lesson:
     def _errors(self, values: Named, batch: int) -> Iterator[tuple[str, Array, float]]:
         for name in self._names:
             wanted = np.asarray(self._store.get(f"wanted {name}", batch))
+            if values[name].shape != wanted.shape:
+                raise ShapeError(name)
             yield name, values[name] - wanted, self._spread[name] * max(wanted.size, 1)
 
     def error(self) -> float:

@@ -27,14 +27,15 @@ import onnx_ir as ir
 from onnxslim.analysis.cost import batch_of_one, model_macs
 from onnxslim.analysis.gradient.adam import Adam
 from onnxslim.analysis.gradient.tape import Tape
-from onnxslim.passes._lesson import Lesson, targets_of
+from onnxslim.passes._lesson import Lesson, ShapeError, targets_of
 from onnxslim.passes._samples import needs
 from onnxslim.pipeline.base import Numerics, Pass, register
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
 
 Array = npt.NDArray[Any]
-Named = dict[str, Any]
+
+_MEMORY = 1 << 30  # bytes of all values of a batch
 
 logger = logging.getLogger(__name__)
 
@@ -71,19 +72,36 @@ class DistillWeights(Pass):
         if not tape.weights:
             return 0
         with Lesson(tape, ctx, calibration) as lesson:
-            if lesson.samples < self.fewest:
-                return int(ctx.skip(tape.nodes[0], f"fewer than {self.fewest} samples"))
             epochs = self._affordable(model, lesson)
-            if 5 * epochs < self.epochs:
-                return int(ctx.skip(tape.nodes[0], f"more work than {self.work:g}"))
+            refusal = self._refusal(lesson, epochs)
+            if not refusal:
+                refusal, found = self._distill(lesson, epochs, reference)
+        if refusal:
+            return int(ctx.skip(tape.nodes[0], refusal))
+        return sum(_write(value, found[str(value.name)], ctx) for value in tape.weights)
+
+    def _refusal(self, lesson: Lesson, epochs: int) -> str:
+        """Why nothing is done, or empty."""
+        if lesson.samples < self.fewest:
+            return f"fewer than {self.fewest} samples"
+        if 5 * epochs < self.epochs:
+            return f"more work than {self.work:g}"
+        return "a batch takes too much memory" if lesson.bytes > _MEMORY else ""
+
+    def _distill(
+        self, lesson: Lesson, epochs: int, reference: Reference
+    ) -> tuple[str, dict[str, Array]]:
+        """Why the weights are no better, or empty; and the weights."""
+        try:
             lesson.begin(reference)
             before = lesson.error()
-            found = self._train(lesson, epochs, reference)
+            with np.errstate(all="ignore"):  # what is not finite is no better
+                found = self._train(lesson, epochs, reference)
             after = lesson.error()
+        except ShapeError as error:
+            return f"the size of {error} follows from the data", {}
         logger.debug("error of the outputs %.4g -> %.4g in %d epochs", before, after, epochs)
-        if not after < before:
-            return int(ctx.skip(tape.nodes[0], "the outputs are no nearer to those of before"))
-        return sum(_write(value, found[str(value.name)], ctx) for value in tape.weights)
+        return ("" if after < before else "the outputs are no nearer to those of before"), found
 
     def _affordable(self, model: ir.Model, lesson: Lesson) -> int:
         open_batch = batch_of_one(model)

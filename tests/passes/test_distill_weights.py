@@ -123,3 +123,27 @@ def test_needs_a_reference_and_samples() -> None:
     ctx.reference = Reference(model, Kept({}))
     with pytest.raises(CalibrationError):
         PASS.run(pruned, ctx)
+
+
+def test_leaves_outputs_alone_whose_size_follows_from_the_data() -> None:
+    """Elements above a limit: another number of them as soon as weights change."""
+    tail = (
+        "z = Gemm(f, w)  r1 = Reshape(z, flat)  m = Greater(r1, none)  i = NonZero(m)"
+        "  j = Reshape(i, flat)  y = Gather(r1, j)"
+    )
+    body = BODY.replace("y = Gemm(f, w)", tail)
+    model = net(body, **GIVEN, none=np.float32(0), flat=[-1], outputs={"y": "float[K]"})
+    dense, pruned, kept = cut(model, AXES)
+    ctx = PassContext(pruned, calibration=draws(SHAPE), reference=Reference(dense, kept))
+    assert PASS.run(pruned, ctx) == 0
+    assert [why for _, why in ctx.skipped] == ["the size of y follows from the data"]
+
+
+def test_leaves_a_batch_alone_that_takes_too_much_memory() -> None:
+    body = "h = Conv(x, v)  r = Relu(h)  y = Conv(r, u)"
+    model = net(body, **{k: GIVEN[k] for k in "vu"}, x="float[N,4,900,900]")
+    dense, pruned, kept = cut(model, {name: AXES[name] for name in "vuhr"})
+    feeds = [{"x": np.zeros((64, 4, 1, 1), np.float32)}]
+    ctx = PassContext(pruned, calibration=feeds, reference=Reference(dense, kept))
+    assert DistillWeights(work=1e15).run(pruned, ctx) == 0
+    assert [why for _, why in ctx.skipped] == ["a batch takes too much memory"]

@@ -80,7 +80,6 @@ def _swish(c: Call) -> Any:
 
 _DERIVATIVES: dict[str, Callable[[Call], Any]] = {
     "Abs": lambda c: np.sign(c.x()),
-    "Cast": lambda c: np.float32(1),
     "Clip": _clip,
     "Elu": _elu,
     "Erf": lambda c: 2 / math.sqrt(math.pi) * np.exp(-(c.x() ** 2)),
@@ -109,6 +108,11 @@ _DERIVATIVES: dict[str, Callable[[Call], Any]] = {
 def _unary(c: Call) -> Gradients:
     slope = np.asarray(_DERIVATIVES[c.node.op_type](c))
     return {0: c.dy * slope.astype(c.dy.dtype, copy=False)}
+
+
+@gradient_rule("Cast")
+def _cast(c: Call) -> Gradients:
+    return {0: c.dy.astype(c.x().dtype)}
 
 
 @gradient_rule("Dropout", allows=lambda node: len([v for v in node.outputs if v.uses()]) < 2)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.gradient.rule import Array, Call, Gradients, gradient_rule, unbroadcast
-from onnxslim.analysis.gradient.taps import Taps, taps_of
+from onnxslim.analysis.gradient.taps import Taps, pads_outwards, taps_of
 from onnxslim.analysis.reconstruction.unfold import window_of
 from onnxslim.graph import edit
 
@@ -24,7 +24,7 @@ def _crossed(a: Array, b: Array) -> Array:
     return np.asarray((a @ b.swapaxes(2, 3)).sum(axis=0))
 
 
-@gradient_rule("Conv", inputs=(0, 1, 2))
+@gradient_rule("Conv", inputs=(0, 1, 2), allows=pads_outwards)
 def _conv(c: Call) -> Gradients:
     x, w, dy = c.x(), c.x(1), c.dy
     groups, o = int(c.attr("group", 1)), w.shape[0]
@@ -53,7 +53,7 @@ def _conv(c: Call) -> Gradients:
     return found
 
 
-@gradient_rule("ConvTranspose", inputs=(0, 1, 2))
+@gradient_rule("ConvTranspose", inputs=(0, 1, 2), allows=pads_outwards)
 def _conv_transpose(c: Call) -> Gradients:
     """The way back of a ConvTranspose is a Conv from the output to the input."""
     x, w, dy = c.x(), c.x(1), c.dy

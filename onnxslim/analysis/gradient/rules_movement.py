@@ -33,7 +33,7 @@ def _concat(c: Call) -> Gradients:
     return {i: piece for i, piece in enumerate(pieces) if c.wants(i)}
 
 
-@gradient_rule("Split")
+@gradient_rule("Split", allows=lambda node: all(v.name for v in node.outputs))
 def _split(c: Call) -> Gradients:
     axis = int(c.attr("axis", 0)) % c.x().ndim
     return {0: np.concatenate([g for g in c.grads if g is not None], axis=axis)}

@@ -6,12 +6,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.gradient.rule import Array, Call, Gradients, gradient_rule
-from onnxslim.analysis.gradient.taps import taps_of
+from onnxslim.analysis.gradient.taps import pads_outwards, taps_of
 from onnxslim.graph import edit
 
 
 def _one_output(node: ir.Node) -> bool:
-    return not any(v.uses() for v in node.outputs[1:])
+    return not any(v.uses() for v in node.outputs[1:]) and pads_outwards(node)
 
 
 @gradient_rule("MaxPool", allows=_one_output)
@@ -26,7 +26,11 @@ def _max_pool(c: Call) -> Gradients:
     return {0: back[taps.inside]}
 
 
-@gradient_rule("AveragePool", allows=lambda node: not edit.attr(node, "ceil_mode", 0))
+def _rounds_down(node: ir.Node) -> bool:
+    return not edit.attr(node, "ceil_mode", 0) and pads_outwards(node)
+
+
+@gradient_rule("AveragePool", allows=_rounds_down)
 def _average_pool(c: Call) -> Gradients:
     taps, x = taps_of(c, c.attr("kernel_shape")), c.x()
     counts: Array = np.zeros((1, 1, *c.dy.shape[2:]), c.dy.dtype)

@@ -34,6 +34,9 @@ WEIGHTS: Mapping[str, frozenset[int]] = {
 }
 """Inputs that are weights when they are constant, by operator."""
 
+OLDEST = 9
+"""Operators mean something else before this opset; there are no weights then."""
+
 
 class Tape:
     """The nodes between the weights of a model's main graph and some of its values.
@@ -45,14 +48,14 @@ class Tape:
 
     def __init__(self, model: ir.Model, targets: Iterable[ir.Value]) -> None:
         self.opset = model.graph.opset_imports.get("", 1)
-        self.targets = list(targets)
+        self.targets = list(targets) if self.opset >= OLDEST else []
         self.ancestors = _ancestors(model.graph, self.targets)
         order = [node for node in model.graph if node in self.ancestors]
         complete = self._complete(order, model.graph)
         self.weights = [
             value
             for value in model.graph.initializers.values()
-            if complete.get(value, False) and _is_weight(value)
+            if complete[value] and self._is_weight(value)
         ]
         self._active: set[ir.Value] = set(self.weights)
         self.nodes: list[ir.Node] = []
@@ -101,6 +104,16 @@ class Tape:
         for value in (*graph.inputs, *graph.initializers.values()):
             found[value] = whole(value)
         return found
+
+    def _is_weight(self, value: ir.Value) -> bool:
+        tensor, uses = value.const_value, value.uses()
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT or not tensor.size:
+            return False
+        if value.is_graph_input() or value.is_graph_output():
+            return False
+        if not all(_weighs(use.node, use.idx) for use in uses):
+            return False
+        return any(use.node in self.ancestors for use in uses)
 
     def backward(self, values: Mapping[str, Any], grads: Mapping[str, Array]) -> dict[str, Array]:
         """Gradients of the weights.
@@ -169,20 +182,12 @@ def _ends(node: ir.Node) -> bool:
     return all(kind is not None and not kind.is_floating_point() for kind in kinds)
 
 
-def _is_weight(value: ir.Value) -> bool:
-    tensor, uses = value.const_value, value.uses()
-    if tensor is None or tensor.dtype != ir.DataType.FLOAT or not tensor.size:
-        return False
-    if value.is_graph_input() or value.is_graph_output() or not uses:
-        return False
-    return all(_weighs(use.node, use.idx) for use in uses)
-
-
 def _weighs(node: ir.Node, index: int) -> bool:
     """Whether an input of a node is a place for weights: of a layer, or the bias of a MatMul."""
     if node.domain:
         return False
     if node.op_type == "Add":
         other = node.inputs[1 - index]
-        return other is not None and edit.is_op(other.producer(), "MatMul")
+        follows = other is not None and edit.is_op(other.producer(), "MatMul")
+        return follows and edit.rank_of(node.inputs[index]) == 1  # more axes: masks, positions
     return index in WEIGHTS.get(node.op_type, frozenset())

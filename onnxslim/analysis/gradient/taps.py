@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxslim.analysis.gradient.rule import Array, Call
 from onnxslim.analysis.reconstruction.unfold import Window, window_of
+from onnxslim.graph import edit
 
 Slices = tuple[slice, ...]
 
@@ -66,6 +68,11 @@ class Taps:
                 for k, d, s, out in zip(tap, w.dilations, w.strides, self.outputs, strict=True)
             )
             yield (slice(None), slice(None), *spatial)
+
+
+def pads_outwards(node: ir.Node) -> bool:
+    """Whether padding adds; it may cut off, which :class:`Taps` does not know."""
+    return all(pad >= 0 for pad in edit.attr(node, "pads", ()))
 
 
 def taps_of(call: Call, kernel: Sequence[int]) -> Taps:

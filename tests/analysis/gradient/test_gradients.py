@@ -241,3 +241,25 @@ def test_a_weight_read_by_a_subgraph_is_left_alone() -> None:
                     else_branch = e () => (q) { q = Conv(h, w2) }>"""
     tape = _tape(net(body, w2=(4, 4, 3, 3)))
     assert not tape.weights
+
+
+def test_a_mask_behind_a_product_is_no_weight() -> None:
+    """It is a constant summand like a bias, but with an axis more."""
+    body = f"{H} {S} m = MatMul(s, w2) a = Add(m, mask) k = MatMul(a, w3) y = Add(k, b5)"
+    given: dict[str, Any] = {"w2": (36, 5), "mask": (4, 5), "w3": (5, 5), "b5": (5,), **ROWS}
+    assert {v.name for v in _tape(net(body, **given)).weights} == {"w", "b", "w2", "w3", "b5"}
+
+
+@pytest.mark.parametrize(
+    ("body", "given"),
+    [
+        ("h = Conv <pads = [-1, 0, 0, 0]> (x, w, b) y = Relu(h)",
+         {"outputs": {"y": "float[2,4,5,6]"}}),
+        ("h = Conv(x, w, b) y = AveragePool <kernel_shape = [3, 3], ceil_mode = 1> (h)", {}),
+        ("h = Conv(x, w, b) y = Relu(h)", {"opset": 8}),
+        ("h = Conv(x, w, b) s = Reshape(h, r) y = Resize <mode = \"linear\"> (h, , k)",
+         {"k": np.array([1, 1, 2, 2], np.float32), "r": [-1]}),
+    ],
+)  # fmt: skip
+def test_what_a_rule_cannot_do_gives_no_gradient(body: str, given: dict[str, Any]) -> None:
+    assert not _tape(net(body, **given)).weights
