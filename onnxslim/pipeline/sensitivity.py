@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis.cost import batch_of_one, model_macs
 from onnxslim.analysis.dependency import Group, Role, Site
 from onnxslim.analysis.dependency.groups import Mask
 from onnxslim.analysis.saliency.base import Array
@@ -30,8 +31,11 @@ from onnxslim.runtime.worker import Worker
 _BYTES = 4 << 30
 """Models written to measure one network, at most."""
 
-_SAMPLES = 64
-"""Samples that variants of a model are judged on."""
+_SAMPLES, _FEWEST = 64, 8
+"""Samples that variants of a model are judged on, and of large models."""
+
+_WORK = 2e12
+"""Multiply-accumulates to judge one variant per group with, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +236,9 @@ def predicted_errors(
         statistics: With covariances.
     """
     curves = {g.id: curve_of(g, Weights(), statistics) for g in groups}
-    judge = Judge(model, ctx.worker, few_samples(ctx.calibration))
+    each = (model_macs(model, batch_of_one(model)) or 0) * len(groups)
+    samples = min(_SAMPLES, max(_FEWEST, int(_WORK // each))) if each else _SAMPLES
+    judge = Judge(model, ctx.worker, few_samples(ctx.calibration, samples))
     how_many = affordable(judge.bytes, len(groups))
     found: dict[int, Array] = {}
     for group in groups:
@@ -250,13 +256,13 @@ def predicted_errors(
     return {**{g.id: _typical(g, found.values()) for g in groups if g.id not in found}, **found}
 
 
-def few_samples(feeds: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The first batches, up to about :data:`_SAMPLES` samples."""
+def few_samples(feeds: Iterable[Mapping[str, Any]], samples: int) -> list[Mapping[str, Any]]:
+    """The first batches, up to about so many samples."""
     found, count = [], 0
     for feed in feeds:
         found.append(feed)
         count += max((len(a) for a in feed.values() if np.ndim(a)), default=1)
-        if count >= _SAMPLES:
+        if count >= samples:
             break
     return found
 

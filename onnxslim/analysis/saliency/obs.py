@@ -37,6 +37,10 @@ _BATCHES = 128
 """Units of large groups leave in at most this many steps."""
 
 
+_SHRINK = 0.8
+"""Matrices are cut down when so much of their units is left."""
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """How units of a group leave.
@@ -79,6 +83,7 @@ class _State:
         units = reader.units[order]
         first = np.searchsorted(units, np.arange(size + 1))
         self.positions = [order[first[u] : first[u + 1]] for u in range(size)]
+        self.owned = reader.units >= 0
         self.single = all(len(p) == 1 for p in self.positions)
         self.flat = np.array([p[0] if len(p) else 0 for p in self.positions])
 
@@ -96,6 +101,20 @@ class _State:
             return 0.0
         block = np.ix_(at, at)
         return float(np.trace(np.linalg.solve(self.inverse[block], self.gram[block])))
+
+    def forget(self, left: Indices) -> None:
+        """Drop what is known of units that are out: steps cost the square of what is held."""
+        gone = np.ones(len(self.gram), np.bool_)
+        gone[np.concatenate([self.positions[unit] for unit in left.tolist()])] = False
+        gone &= self.owned
+        kept = np.flatnonzero(~gone)
+        at = np.zeros(len(gone), np.int64)
+        at[kept] = np.arange(len(kept))
+        for unit in left.tolist():
+            self.positions[unit] = at[self.positions[unit]]
+        self.flat, self.owned = at[self.flat], self.owned[kept]
+        block = np.ix_(kept, kept)
+        self.inverse, self.gram = self.inverse[block], self.gram[block]
 
     def remove(self, units: Sequence[int]) -> None:
         """Let units go; the others make up for them."""
@@ -121,7 +140,7 @@ def obs_curve(readers: Sequence[Reader], cells: Indices, ridge: float = RIDGE) -
     """
     size = len(cells)
     states = [_State(reader, size, ridge) for reader in readers]
-    left = np.arange(size)
+    left, held = np.arange(size), size
     count = int(cells.max(initial=0)) + 1
     batch = max(1, size // count // _BATCHES)
     order: list[int] = []
@@ -137,6 +156,10 @@ def obs_curve(readers: Sequence[Reader], cells: Indices, ridge: float = RIDGE) -
         if len(left):
             for state in states:
                 state.remove(out.tolist())
+        if 0 < len(left) < _SHRINK * held:
+            held = len(left)
+            for state in states:
+                state.forget(left)
     return Curve(np.asarray(order, np.int64), np.asarray(errors))
 
 
@@ -173,6 +196,15 @@ class Obs(Criterion):
 
 def curve_of(group: Group, weights: Weights, statistics: Statistics) -> Curve | None:
     """The curve of a group; None when no reader with constant weights was measured."""
+    if not weights.dense:
+        return _curve(group, weights, statistics)
+    if group.id not in statistics.curves:
+        statistics.curves[group.id] = _curve(group, weights, statistics)
+    found: Curve | None = statistics.curves[group.id]
+    return found
+
+
+def _curve(group: Group, weights: Weights, statistics: Statistics) -> Curve | None:
     readers = []
     for site in group.of_role(Role.CONSUME, constant=False):
         covariance = statistics.covariance(site)

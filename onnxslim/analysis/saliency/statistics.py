@@ -47,10 +47,12 @@ class Statistics:
         moments: Of every tensor in which units take part.
         covariances: (n, n) over samples and all other axes, of the tensors that layers read;
             empty unless asked for.
+        curves: What followed from them for the dense weights, by group id: each takes long.
     """
 
     moments: Mapping[tuple[str, int], Moment] = field(default_factory=dict)
     covariances: Mapping[tuple[str, int], Array] = field(default_factory=dict)
+    curves: dict[int, Any] = field(default_factory=dict, compare=False)
 
     def covariance(self, site: Site) -> Array | None:
         """(n, n) covariance of the positions of a site's axis; None when it was not measured."""

@@ -32,6 +32,11 @@ class Weights:
     def __init__(self, kept: Kept | None = None) -> None:
         self._kept = kept
 
+    @property
+    def dense(self) -> bool:
+        """Whether nothing is gone."""
+        return self._kept is None
+
     def rows(self, site: Site) -> Array:
         """(n, D) float64: the constant of a site with the pruned axis first, the rest flat."""
         array = self.folded(site.node, site.value)
