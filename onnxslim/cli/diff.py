@@ -97,13 +97,13 @@ def command(
             f"{len(given) or 'no'} {word} given: expected two, onnxslim diff A.onnx B.onnx"
         )
     reports.check(report, *given)
-    from onnxslim.api.diffing import diff
-    from onnxslim.graph.save import check_text_target
-
-    if output is not None:
-        check_text_target(output, *given, force=force)
     gc.disable()  # many small objects that live until the end
     try:
+        from onnxslim.api.diffing import diff
+        from onnxslim.graph.save import check_text_target
+
+        if output is not None:
+            check_text_target(output, *given, force=force)
         delta = diff(
             given[0],
             given[1],
@@ -111,13 +111,17 @@ def command(
             weights=weights,
             allow_external_dir=allow_external_dir,
         )
+        gc.freeze()  # they are not looked through while the result is written, either
     finally:
         gc.enable()
-    reports.write(report, delta, *given, quiet=quiet, allow_external_dir=allow_external_dir)
-    if format_ is Format.html and not json:
-        _write(reports.text(delta, *given, allow_external_dir=allow_external_dir), output)
-    elif not quiet or output is not None:
-        _write(render(delta, Format.json if json else format_, most), output)
+    try:
+        reports.write(report, delta, *given, quiet=quiet, allow_external_dir=allow_external_dir)
+        if format_ is Format.html and not json:
+            _write(reports.text(delta, *given, allow_external_dir=allow_external_dir), output)
+        elif not quiet or output is not None:
+            _write(render(delta, Format.json if json else format_, most), output)
+    finally:
+        gc.unfreeze()
     return 1 if delta.has(fail_on.value) else 0
 
 

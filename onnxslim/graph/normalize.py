@@ -14,7 +14,7 @@ import onnx
 from onnxslim.graph.external import Payload, Region, Resolver
 from onnxslim.graph.messages import describe, refuse, show
 from onnxslim.graph.signature import Scope
-from onnxslim.graph.tensors import LAYOUTS, check_tensor, densify
+from onnxslim.graph.tensors import LAYOUTS, check_tensor, densify, is_plain
 
 SPARSE_BUDGET = 64 << 20
 """Bytes that all sparse tensors of a model may take when dense."""
@@ -90,7 +90,8 @@ class Normalizer:
         self._documented(graph, where)
         self._declarations(graph, where)
         for tensor in graph.initializer:
-            self._tensor(tensor, f"{where}: initializer {show(tensor.name)}")
+            if self.regions or not is_plain(tensor):
+                self._tensor(tensor, f"{where}: initializer {show(tensor.name)}")
         for sparse in graph.sparse_initializer:
             name = f"{where}: initializer {show(sparse.values.name)}"
             graph.initializer.append(self._dense(sparse, name))
