@@ -2,10 +2,12 @@
 
     .venv/bin/python benchmarks/calibrate.py MODELS --data FOLDER [--only NAME,...] [--few 16]
 
-Per model: processor seconds that observing takes (parent and worker, the tapped session loaded
-anew) over those of ONNX Runtime alone on the same feeds (ENABLE_ALL, one thread, in one process),
-of each the least of interleaved rounds; and the peak memory (largest process) of the whole command
-with few and with many samples. Not run in CI.
+Per model: processor seconds that observing takes (parent and worker, the tapped model loaded anew)
+over those of ONNX Runtime alone on the same feeds in the same batches (ENABLE_ALL, one thread, in
+one process). `ratio` counts the loading of the model on both sides; `to runs` leaves it out of the
+plain pass alone, and its first run, too. Times are the least of interleaved rounds, ratios the
+median of the ratios of each round. And the peak memory (largest process) of the whole command with
+few and with many samples. Not run in CI.
 """
 
 from __future__ import annotations
@@ -42,23 +44,40 @@ class Cost:
     Attributes:
         tensors: How many were observed.
         batch: Samples at once.
-        plain: Processor seconds of a plain pass.
-        observing: Processor seconds of the pass that observes.
+        rounds: Of each, processor seconds of loading the model, of a plain pass, of observing.
         few: Peak bytes of the command with few samples.
         many: With many.
     """
 
     tensors: int
     batch: int
-    plain: float
-    observing: float
+    rounds: list[tuple[float, float, float]]
     few: int = 0
     many: int = 0
 
     @property
+    def plain(self) -> float:
+        """Least seconds of loading and running the model."""
+        return min((load + run for load, run, _ in self.rounds), default=0.0)
+
+    @property
+    def observing(self) -> float:
+        """Least seconds of observing."""
+        return min((seen for _, _, seen in self.rounds), default=0.0)
+
+    @property
     def ratio(self) -> float:
-        """Observing over plain."""
-        return self.observing / self.plain
+        """Observing over a plain pass, the model loaded by both."""
+        return _median([seen / (load + run) for load, run, seen in self.rounds])
+
+    @property
+    def to_runs(self) -> float:
+        """Observing, the model loaded, over the runs of a warm plain pass alone."""
+        return _median([seen / run for _, run, seen in self.rounds])
+
+
+def _median(values: list[float]) -> float:
+    return statistics.median(values) if values else 0.0
 
 
 def processor_seconds() -> float:
@@ -71,23 +90,25 @@ def processor_seconds() -> float:
     return own
 
 
-def plain_pass(model: Path, feeds: list[dict[str, Any]]) -> float:
-    """Processor seconds of ONNX Runtime alone."""
+def plain_pass(model: Path, feeds: list[dict[str, Any]]) -> tuple[float, float]:
+    """Processor seconds of ONNX Runtime alone: to load the model, to run it once warm."""
     import onnxruntime as ort
 
+    begin = time.process_time()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    loaded = time.process_time()
     session.run(None, feeds[0])
-    begin = time.process_time()
+    warm = time.process_time()
     for feed in feeds:
         session.run(None, feed)
-    return time.process_time() - begin
+    return loaded - begin, time.process_time() - warm
 
 
 def cost(model: Path, arrays: Arrays, rounds: int, include: tuple[str, ...]) -> Cost:
-    """Time of both passes, alternately; of each the least."""
+    """Time of both passes, alternately."""
     with ExitStack() as stack:
         worker = stack.enter_context(Worker())
         base = optimize(model, verify=False, worker=worker).model
@@ -100,15 +121,14 @@ def cost(model: Path, arrays: Arrays, rounds: int, include: tuple[str, ...]) -> 
         item: Any = get_pass("quantize-static")
         plan = lab.plan(item(include=include))
         feeds = list(samples.source.feeds())
-        pairs = []
+        found = []
         for _ in range(rounds):
             begin = processor_seconds()
             fresh = replace(lab.observations, histograms={})
             fresh.see(lab.session, plan.observed, feeds, batches=samples.batches)
             observing = processor_seconds() - begin
-            pairs.append((plain_pass(lab.path, feeds), observing))
-        plain, observing = (min(times) for times in zip(*pairs, strict=True))
-        return Cost(len(plan.observed), samples.source.batch_size, plain, observing)
+            found.append((*plain_pass(lab.path, feeds), observing))
+        return Cost(len(plan.observed), samples.source.batch_size, found)
 
 
 def peak(model: Path, arrays: Arrays, count: int, rounds: int, more: list[str]) -> int:
@@ -145,6 +165,7 @@ def main() -> int:
     files = [args.models] if args.models.is_file() else sorted(args.models.glob("*.onnx"))
     print(
         f"{'model':24} {'tensors':>7} {'batch':>5} {'plain s':>8} {'observe s':>9} {'ratio':>6} "
+        f"{'to runs':>7} "
         f"{args.few:>5} MB {args.many:>5} MB {'growth':>7}"
     )
     for model in files:
@@ -154,7 +175,7 @@ def main() -> int:
         found = (
             cost(model, arrays, args.rounds, tuple(args.include))
             if "time" in args.what
-            else Cost(0, 0, 1, 0)
+            else Cost(0, 0, [])
         )
         if "memory" in args.what:
             more = args.options.split()
@@ -163,9 +184,9 @@ def main() -> int:
             )
         growth = found.many / found.few - 1 if found.few else 0.0
         print(
-            f"{model.stem:24} {found.tensors:7} {found.batch:5} {found.plain:8.2f} "
-            f"{found.observing:9.2f} {found.ratio:6.2f} {found.few / 1e6:8.0f} "
-            f"{found.many / 1e6:8.0f} {growth:7.1%}",
+            f"{model.stem:24} {found.tensors:7} {found.batch:5} {found.plain:8.3f} "
+            f"{found.observing:9.3f} {found.ratio:6.2f} {found.to_runs:7.2f} "
+            f"{found.few / 1e6:8.0f} {found.many / 1e6:8.0f} {growth:7.1%}",
             flush=True,
         )
     return 0

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import enum
-import gc
-import json as _json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from onnxslim.cli import common, reports
-from onnxslim.errors import OnnxSlimError, UsageError
-
-if TYPE_CHECKING:
-    from onnxslim.report.diff.delta import Delta
-
-
-class Format(enum.StrEnum):
-    """How the result is written."""
-
-    text = "text"
-    json = "json"
-    markdown = "markdown"
-    html = "html"
+from onnxslim.cli import common
+from onnxslim.cli.comparison import Comparison, Format, as_driver, execute
+from onnxslim.errors import UsageError
 
 
 class FailOn(enum.StrEnum):
@@ -90,72 +76,16 @@ def command(
 
         return set_up()
     if git_driver and len(given) >= _DRIVER:
-        return _as_driver([str(p) for p in given])
+        return as_driver([str(p) for p in given])
     if len(given) != _SIDES:
         word = "model" if len(given) == 1 else "models"
         raise UsageError(
             f"{len(given) or 'no'} {word} given: expected two, onnxslim diff A.onnx B.onnx"
         )
-    reports.check(report, *given)
-    from onnxslim.api.diffing import diff
-    from onnxslim.graph.save import check_text_target
-
-    if output is not None:
-        check_text_target(output, *given, force=force)
-    gc.disable()  # many small objects that live until the end
-    try:
-        delta = diff(
-            given[0],
-            given[1],
-            ignore=[word for text in ignore or [] for word in text.split(",") if word],
-            weights=weights,
-            allow_external_dir=allow_external_dir,
+    return execute(
+        Comparison(
+            given[0], given[1], format_, output, ignore=tuple(ignore or ()), weights=weights,
+            fail_on=fail_on.value, most=most, force=force, report=report,
+            allow_external_dir=allow_external_dir, json=json, quiet=quiet,
         )
-    finally:
-        gc.enable()
-    reports.write(report, delta, *given, quiet=quiet, allow_external_dir=allow_external_dir)
-    if format_ is Format.html and not json:
-        _write(reports.text(delta, *given, allow_external_dir=allow_external_dir), output)
-    elif not quiet or output is not None:
-        _write(render(delta, Format.json if json else format_, most), output)
-    return 1 if delta.has(fail_on.value) else 0
-
-
-def render(delta: Delta, format_: Format, most: int) -> str:
-    """A result in one of the formats."""
-    if format_ is Format.json:
-        return _json.dumps(delta.to_json(), indent=2, ensure_ascii=True, allow_nan=False)
-    if format_ is Format.markdown:
-        return delta.to_markdown()
-    return printable(delta.text(most or None))
-
-
-def printable(text: str) -> str:
-    """Lines without control characters: names of a model may hold escape sequences."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
-def _write(text: str, output: Path | None) -> None:
-    text = text.rstrip("\n") + "\n"
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
-
-
-def _as_driver(arguments: list[str]) -> int:
-    """Show one changed file to git; a model that cannot be read must not end its whole output."""
-    from onnxslim.api.diffing import diff
-
-    path, old, _, _, new = arguments[:5]
-    names = (f"a/{path}", f"b/{path}")
-    try:
-        if "/dev/null" in (old, new):
-            word = "new" if old == "/dev/null" else "deleted"
-            text = f"{word} model {path}"
-        else:
-            text = diff(old, new, names=names).text()
-    except OnnxSlimError as error:
-        text = f"{names[0]} and {names[1]} differ; not compared: {error}"
-    _write(printable(text) + "\n", None)
-    return 0
+    )  # fmt: skip

@@ -101,9 +101,10 @@ def _dispatch(argv: list[str]) -> int:
 
     job = quick.parse(argv)
     if job is not None:
-        from onnxslim.cli.job import execute
+        from onnxslim.cli import comparison
+        from onnxslim.cli.job import Job, execute
 
-        return execute(job)
+        return execute(job) if isinstance(job, Job) else comparison.execute(job)
     _as_ever()
     import typer
     from typer._click.exceptions import ClickException, NoArgsIsHelpError

@@ -14,7 +14,7 @@ import onnx
 from onnxslim.graph.external import Payload, Region, Resolver
 from onnxslim.graph.messages import describe, refuse, show
 from onnxslim.graph.signature import Scope
-from onnxslim.graph.tensors import LAYOUTS, check_tensor, densify
+from onnxslim.graph.tensors import LAYOUTS, check_tensor, densify, is_plain
 
 SPARSE_BUDGET = 64 << 20
 """Bytes that all sparse tensors of a model may take when dense."""
@@ -56,12 +56,14 @@ class Normalizer:
         regions: As given, plus one for every external tensor.
         scopes: Declarations of all graphs, then functions, in walk order.
         is_external: Some tensor was external.
+        is_plain: There are no functions, annotations for quantization, or devices.
     """
 
     def __init__(self, resolver: Resolver, regions: dict[bytes, Payload] | None = None) -> None:
         self.regions = {} if regions is None else regions
         self.scopes: list[Scope] = []
         self.is_external = False
+        self.is_plain = True
         self._resolver = resolver
         self._budget = SPARSE_BUDGET
         self._token = os.urandom(16)
@@ -75,6 +77,7 @@ class Normalizer:
         for text_field in (model.producer_name, model.producer_version, model.domain):
             text(text_field, label)
         self._documented(model, label)
+        self.is_plain = not model.functions and not model.configuration
         self._graph(model.graph, label, False)
         for function in model.functions:
             self._function(function, f"{label}: function {show(function.name)}")
@@ -90,7 +93,8 @@ class Normalizer:
         self._documented(graph, where)
         self._declarations(graph, where)
         for tensor in graph.initializer:
-            self._tensor(tensor, f"{where}: initializer {show(tensor.name)}")
+            if self.regions or not is_plain(tensor):
+                self._tensor(tensor, f"{where}: initializer {show(tensor.name)}")
         for sparse in graph.sparse_initializer:
             name = f"{where}: initializer {show(sparse.values.name)}"
             graph.initializer.append(self._dense(sparse, name))
@@ -118,6 +122,7 @@ class Normalizer:
         for annotation in graph.quantization_annotation:
             text(annotation.tensor_name, where)
             annotations.append(annotation.tensor_name)
+        self.is_plain = self.is_plain and not annotations
         self.scopes.append(Scope(declared, infos, tuple(dict.fromkeys(annotations))))
 
     def _declare(self, info: onnx.ValueInfoProto, where: str) -> onnx.ValueInfoProto:
@@ -155,6 +160,8 @@ class Normalizer:
         for entry in node.metadata_props:
             text(entry.key, where)
             text(entry.value, where)
+        if node.device_configurations:
+            self.is_plain = False
         if not node.attribute:
             return
         where = f"{where}: {describe(node)}"

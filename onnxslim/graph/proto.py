@@ -12,6 +12,7 @@ import onnx.defs
 import onnx_ir as ir
 
 from onnxslim.errors import UnsupportedModelError
+from onnxslim.graph import plain
 from onnxslim.graph.edit import SOURCE, SOURCES
 from onnxslim.graph.external import Payload, Region, Resolver
 from onnxslim.graph.functions import check_functions
@@ -77,13 +78,15 @@ def build(proto: onnx.ModelProto, origin: Origin) -> ir.Model:
     check_functions(proto, label)
     signature = _signature(proto, origin, normalizer, is_repaired)
     try:
-        model = ir.serde.deserialize_model(proto)
+        is_plain = normalizer.is_plain
+        model = plain.deserialize(proto) if is_plain else ir.serde.deserialize_model(proto)
     except (ir.serde.SerdeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise refuse(label, root_cause(error), "a model that onnx_ir can read") from error
     if normalizer.regions:
         _place_mapped(model, normalizer.regions)
-    graphs = list(bodies(model))
-    _keep_facts(graphs)
+    graphs = [model.graph] if len(normalizer.scopes) == 1 else list(bodies(model))
+    if not is_plain:
+        _keep_facts(graphs)
     _attach(model, graphs, normalizer.scopes)
     set_signature(model, signature)
     return model

@@ -22,6 +22,9 @@ _TYPED_FIELDS = (
     "double_data",
     "uint64_data",
 )
+_PLAIN_FIELDS = frozenset(
+    _T.DESCRIPTOR.fields_by_name[name].number for name in ("dims", "data_type", "name", "raw_data")
+)
 _MOST_DIMS = 64  # what numpy can hold
 _LARGEST_DIM = 1 << 48
 
@@ -106,6 +109,27 @@ LAYOUTS: dict[int, Layout] = {
     _T.FLOAT6E3M2: Layout(6, "int32_data"),
 }
 """Every data type that is accepted; a newer one is refused, not guessed."""
+
+
+def is_plain(tensor: onnx.TensorProto) -> bool:
+    """Whether this is a tensor as nearly all are, in which :func:`check_tensor` finds no fault.
+
+    Numbers in ``raw_data``, as many as the dimensions say, and no other field but a name.
+    """
+    layout = LAYOUTS.get(tensor.data_type)
+    if layout is None or not layout.bits or not isinstance(tensor.name, str):
+        return False
+    elements, dims = 1, tensor.dims
+    for dim in dims:
+        if not 0 <= dim <= _LARGEST_DIM:
+            return False
+        elements *= dim
+    if len(dims) > _MOST_DIMS or (elements * layout.bits + 7) // 8 != len(tensor.raw_data):
+        return False
+    for field, _ in tensor.ListFields():
+        if field.number not in _PLAIN_FIELDS:
+            return False
+    return tensor.HasField("raw_data")  # type: ignore[no-any-return]
 
 
 def check_tensor(tensor: onnx.TensorProto, where: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.runtime import profile, protocol, reducers
+from onnxslim.runtime import native, profile, protocol, reducers
 from onnxslim.runtime.protocol import ELEMENTS, FIRST_EXOTIC, Answer, RawTensor, Refusal, Value
 
 try:
@@ -50,12 +50,10 @@ class Executor:
             "profile": _profile,
             "pin": _pin,
             "evaluate": self._evaluate,
-            "reduce_begin": self._reduce_begin,
-            "reduce_feed": self._reduce_feed,
-            "reduce_end": self._reduce_end,
-            "infer_shapes": _infer_shapes,
-            "check": _check,
-            "convert": _convert,
+            "reduce": self._reduce,
+            "infer_shapes": native.infer_shapes,
+            "check": native.check,
+            "convert": native.convert,
             "providers": _providers,
             "versions": _versions,
         }
@@ -98,20 +96,20 @@ class Executor:
             raise Refusal("memory", f"the result has {size} bytes, {head['max_bytes']} are allowed")
         return {"names": names}, results
 
-    def _reduce_begin(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
-        made = [(reducers.make(r["kind"], r["options"]), r["values"]) for r in head["reducers"]]
-        session = self._sessions[head["session"]]
-        self._reductions[head["reduction"]] = _Reduction(session, made)
-        return {}, []
-
-    def _reduce_feed(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
-        reduction, given = self._reductions[head["reduction"]], iter(values)
+    def _reduce(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
+        """Feeds of a reduction: the first ones start it, the last ones end it; so does an error."""
+        number, given = head["reduction"], iter(values)
+        if "reducers" in head:
+            made = [(reducers.make(r["kind"], r["options"]), r["values"]) for r in head["reducers"]]
+            reduction = _Reduction(self._sessions[head["session"]], made)
+        else:
+            reduction = self._reductions.pop(number)
         for names in head["names"]:
             reduction.feed({name: next(given) for name in names})
-        return {}, []
-
-    def _reduce_end(self, head: Mapping[str, Any], values: list[Value]) -> Answer:
-        states = self._reductions.pop(head["reduction"]).states()
+        if not head["last"]:
+            self._reductions[number] = reduction
+            return {}, []
+        states = reduction.states()
         keys = [list(state) for state in states]
         return {"keys": keys}, [array for state in states for array in state.values()]
 
@@ -120,7 +118,7 @@ class _Reduction:
     """Reducers beside a session; a tap is a graph output or a fed input."""
 
     def __init__(self, session: Any, made: list[tuple[reducers.Reducer, list[str]]]) -> None:
-        self._session, self._made = session, made
+        self._session, self._made, self._types = session, made, _types(session)
         self._taps = list(dict.fromkeys(name for _, names in made for name in names))
         self._bytes = _LARGE  # of the last feed's values
 
@@ -129,7 +127,8 @@ class _Reduction:
         values: dict[str, Any] = dict(feeds)
         if names:  # an empty list would mean all outputs to ONNX Runtime
             run = _run_views if self._bytes >= _LARGE else _run
-            values |= zip(names, run(self._session, names, feeds), strict=True)
+            found = run(self._session, names, feeds, self._types)
+            values |= zip(names, found, strict=True)
         self._bytes = sum(_size(values[name]) for name in self._taps)
         for reducer, taps in self._made:
             reducer.update(*(_numeric(name, values[name]) for name in taps))
@@ -169,6 +168,7 @@ def _session(model: str | bytes, head: Mapping[str, Any]) -> Any:
     options.graph_optimization_level = getattr(
         ort.GraphOptimizationLevel, _LEVELS[head["optimization"]]
     )
+    options.enable_mem_pattern = head.get("planned", True)
     if reference:
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.enable_cpu_mem_arena = False
@@ -270,8 +270,18 @@ def _spec(arg: Any) -> dict[str, Any]:
     return {"name": arg.name, "type": arg.type, "shape": shape}
 
 
-def _run(session: Any, names: list[str] | None, feeds: Mapping[str, Value]) -> list[Value]:
-    types = {arg.name: arg.type for arg in session.get_outputs()}
+def _types(session: Any) -> dict[str, str]:
+    """ONNX Runtime's type of every output."""
+    return {arg.name: arg.type for arg in session.get_outputs()}
+
+
+def _run(
+    session: Any,
+    names: list[str] | None,
+    feeds: Mapping[str, Value],
+    types: Mapping[str, str] | None = None,
+) -> list[Value]:
+    types = types or _types(session)
     wanted = list(types) if names is None else names
     exotic_feed = any(isinstance(value, RawTensor) for value in feeds.values())
     if not exotic_feed and not any(_exotic(types.get(name, "")) for name in wanted):
@@ -281,12 +291,13 @@ def _run(session: Any, names: list[str] | None, feeds: Mapping[str, Value]) -> l
     return [_from_ort(name, value) for name, value in zip(wanted, results, strict=True)]
 
 
-def _run_views(session: Any, names: list[str], feeds: Mapping[str, Value]) -> list[Value]:
+def _run_views(
+    session: Any, names: list[str], feeds: Mapping[str, Value], types: Mapping[str, str]
+) -> list[Value]:
     """The same, where possible without copying what comes out; views keep their owner alive."""
     plain = all(isinstance(v, np.ndarray) and v.dtype.kind in "fiub" for v in feeds.values())
-    types = {arg.name: arg.type for arg in session.get_outputs()}
     if not plain or any(types.get(name) != "tensor(float)" for name in names):
-        return _run(session, names, feeds)
+        return _run(session, names, feeds, types)
     fed = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in feeds.items()}
     return [_View(value).array() for value in session.run_with_ort_values(names, fed)]
 
@@ -341,30 +352,6 @@ def _from_ort(name: str, value: Any) -> Value:
         return value.numpy()
     data = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
     return RawTensor(ELEMENTS[kind[7:-1]][0], tuple(value.shape()), data)
-
-
-def _infer_shapes(head: Mapping[str, Any], values: list[Value]) -> Answer:
-    import onnx
-
-    given = values[0] if values else onnx.load(head["path"], load_external_data=False)
-    done = onnx.shape_inference.infer_shapes(given, data_prop=True)
-    return {}, [done.SerializeToString()]
-
-
-def _check(head: Mapping[str, Any], values: list[Value]) -> Answer:
-    import onnx
-
-    onnx.checker.check_model(values[0] if values else head["path"], full_check=head["full"])
-    return {}, []
-
-
-def _convert(head: Mapping[str, Any], values: list[Value]) -> Answer:
-    import onnx
-    from onnx import version_converter
-
-    model = onnx.load_model_from_string(values[0])
-    converted = version_converter.convert_version(model, head["version"])
-    return {}, [converted.SerializeToString()]
 
 
 def _providers(head: Mapping[str, Any], values: list[Value]) -> Answer:

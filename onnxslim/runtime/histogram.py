@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from onnxslim.errors import UsageError
-from onnxslim.runtime.reducers import Array, MinMax, Reducer, State
+from onnxslim.runtime.reducers import Array, Reducer, State
 
 _BLOCK = 1 << 14  # elements counted at a time: they stay in the processor's cache
 _PIECE = 1 << 17  # elements compared at a time: likewise
@@ -27,7 +27,7 @@ class Histogram(Reducer):
     Args:
         bins: A power of two, at least 4.
         most: Count about so many values of a batch, evenly spaced; 0 counts all. Minimum and
-            maximum are those of all values, the mean is that of the counted ones.
+            maximum are those of all values.
     """
 
     kind: ClassVar[str] = "histogram"
@@ -40,13 +40,12 @@ class Histogram(Reducer):
         self.bins, self.most = bins, most
         self._exponent: int | None = None  # R = 2 ** exponent; None: only zeros so far
         self._counts = np.zeros(bins, np.int64)
-        self._zeros = 0
-        self._range = MinMax()
+        self._zeros = self._count = self._nonfinite = 0
+        self._low, self._high = math.inf, -math.inf  # of all values
         self._batches = 0
         self._steps: dict[int, int] = {}  # by size of the batch
         self._waiting: list[Array] = []  # to be counted, less than a block in all
         self._size = 0  # of these
-        self._low, self._high = math.inf, -math.inf  # of the batches they are from
 
     def options(self) -> dict[str, Any]:
         return {"bins": self.bins, "most": self.most}
@@ -57,14 +56,18 @@ class Histogram(Reducer):
             return
         if flat.dtype.kind != "f" or flat.dtype.itemsize < 4:
             flat = flat.astype(np.float32 if flat.dtype.itemsize < 4 else np.float64)
-        step = self._step(flat.size)
+        step = self._steps.get(flat.size) or self._step(flat.size)
         low, high, counted = _seen(flat, step, self._batches % step)
         self._batches += 1
         if not (math.isfinite(low) and math.isfinite(high)):
-            self._range.update(flat)
-            self._count_blocks(counted[np.isfinite(counted)])
-            return
+            finite = flat[np.isfinite(flat)]
+            self._nonfinite += flat.size - finite.size
+            if not finite.size:
+                return
+            low, high = float(_low(finite)), float(_high(finite))
+            counted = counted[np.isfinite(counted)]
         self._low, self._high = min(self._low, low), max(self._high, high)
+        self._count += counted.size
         self._waiting.append(counted)
         self._size += counted.size
         if self._size >= _BLOCK:
@@ -72,58 +75,40 @@ class Histogram(Reducer):
 
     def _count_waiting(self) -> None:
         if self._waiting:
-            counted = np.concatenate(self._waiting)
-            total = float(counted.sum(dtype=np.float64))
-            self._range.see(self._low, self._high, total, counted.size)
-            self._drop_waiting()
-            self._count_blocks(counted)
-
-    def _drop_waiting(self) -> None:
-        self._waiting.clear()
-        self._size, self._low, self._high = 0, math.inf, -math.inf
-
-    def _count_blocks(self, counted: Array) -> None:
-        for start in range(0, counted.size, _BLOCK):
-            self._count(counted[start : start + _BLOCK])
+            counted = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+            self._waiting.clear()
+            self._size = 0
+            for start in range(0, counted.size, _BLOCK):
+                self._count_block(counted[start : start + _BLOCK])
 
     def _step(self, size: int) -> int:
         """One in how many values is counted."""
-        if not self.most:
-            return 1
-        if size not in self._steps:
-            wanted = max(size / self.most, 1.0)
-            self._steps[size] = min((1, *_STEPS), key=lambda s: max(s / wanted, wanted / s))
+        wanted = max(size / self.most, 1.0) if self.most else 1.0
+        self._steps[size] = min((1, *_STEPS), key=lambda s: max(s / wanted, wanted / s))
         return self._steps[size]
 
-    def _count(self, data: Array) -> None:
+    def _count_block(self, data: Array) -> None:
         nonzero = int(np.count_nonzero(data != 0))
         zeros = data.size - nonzero
         self._zeros += zeros
         if not nonzero:
             return
-        exponent = math.frexp(max(-float(_low(data)), float(_high(data))))[
-            1
-        ]  # the peak is below 2^
-        self._exponent = exponent if self._exponent is None else self._exponent
-        self._widen(exponent)
+        exponent = _exponent(self._low, self._high)
+        if self._exponent is None or exponent > self._exponent:  # not needed for every block
+            exponent = _exponent(float(_low(data)), float(_high(data)))
+            self._exponent = exponent if self._exponent is None else self._exponent
+            self._widen(exponent)
         half = self.bins // 2
-        index = self._index(data, half.bit_length() - 1 - self._exponent, nonzero)
-        counts = np.bincount(index, minlength=self.bins)
-        counts[half] -= zeros
-        self._counts += counts
-
-    def _index(self, data: Array, shift: int, nonzero: int) -> Array:
-        """Bin of each value: scaling by a power of two is exact, but for what underflows."""
-        exact = abs(shift) < 120
-        if exact:
-            scaled = data * data.dtype.type(2.0**shift)
-            exact = shift >= 0 or int(np.count_nonzero(scaled != 0)) == nonzero
-        if not exact:
-            scaled = np.ldexp(data.astype(np.float64), shift)
-        np.floor(scaled, out=scaled)
-        scaled += self.bins // 2
-        index: Array = scaled.astype(np.intp)
-        return index
+        scaled = _scaled(data, half.bit_length() - 1 - self._exponent, nonzero)
+        first = 0
+        if self._low >= 0:  # casting rounds towards zero: these need no floor
+            first = half
+        else:
+            np.floor(scaled, out=scaled)
+            scaled += half
+        counts = np.bincount(scaled.astype(np.intp), minlength=self.bins - first)
+        self._counts[first:] += counts
+        self._counts[half] -= zeros
 
     def _widen(self, exponent: int) -> None:
         if self._exponent is None:
@@ -141,7 +126,9 @@ class Histogram(Reducer):
     def merge(self, other: Self) -> None:
         self._count_waiting()
         other._count_waiting()
-        self._range.merge(other._range)
+        self._low, self._high = min(self._low, other._low), max(self._high, other._high)
+        self._count += other._count
+        self._nonfinite += other._nonfinite
         self._zeros += other._zeros
         if other._exponent is None:
             return
@@ -154,41 +141,65 @@ class Histogram(Reducer):
 
     def state(self) -> State:
         self._count_waiting()
+        if not (self._count or self._nonfinite):
+            return {}
         used = np.flatnonzero(self._counts)
         first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
-        seen = self._range.state()
-        if not seen:
-            return {}
         exponent = [] if self._exponent is None else [self._exponent]
-        count, nonfinite = int(seen["count"][0]), int(seen["nonfinite"])
+        counts = self._counts[first:end]
+        numbers = [self._low, self._high, self._count, self._nonfinite, self._zeros, first]
         return {  # few arrays: handing one over costs as much as counting some thousand values
-            "numbers": np.array([count, nonfinite, self._zeros, first, *exponent], np.int64),
-            "range": np.array([seen["min"][0], seen["max"][0]]),
-            "sum": seen["sum"],
-            "counts": self._counts[first:end].copy(),
+            "numbers": np.array([*numbers, *exponent], np.float64),
+            "counts": counts.astype(np.min_scalar_type(counts.max(initial=0))),
         }
 
     def load(self, state: Mapping[str, Array]) -> Self:
-        self._drop_waiting()
-        self._counts = np.zeros(self.bins, np.int64)
-        self._exponent, self._zeros, self._range = None, 0, MinMax()
+        self._waiting.clear()
+        self._size = 0
+        self._counts[:] = 0
+        self._exponent, self._low, self._high = None, math.inf, -math.inf
+        self._zeros = self._count = self._nonfinite = 0
         if not state:
             return self
-        count, nonfinite, self._zeros, first, *exponent = state["numbers"].tolist()
+        self._low, self._high, *rest = state["numbers"].tolist()
+        self._count, self._nonfinite, self._zeros, first, *exponent = map(int, rest)
         self._exponent = exponent[0] if exponent else None
         self._counts[first : first + state["counts"].size] = state["counts"]
-        low, high = state["range"]
-        seen = {"min": [low], "max": [high], "sum": state["sum"], "count": [count]}
-        self._range.load({**{k: np.array(v) for k, v in seen.items()}, "nonfinite": nonfinite})
         return self
 
     def result(self) -> dict[str, Any]:
-        """``counts`` (zeros left out), ``edges`` (bins + 1), ``zeros``, and the facts of MinMax."""
+        """What was seen.
+
+        ``counts`` (zeros left out), ``edges`` (bins + 1) and ``zeros`` of the ``count`` values that
+        were counted; ``min`` and ``max`` of all finite values (None without any); ``nonfinite``.
+        """
         self._count_waiting()
         radius = 0.0 if self._exponent is None else math.ldexp(1.0, self._exponent)
         edges = np.arange(-(self.bins // 2), self.bins // 2 + 1) * (2 * radius / self.bins)
-        facts = {"counts": self._counts, "edges": edges, "zeros": self._zeros}
-        return {**facts, **self._range.result()}
+        known = self._low <= self._high
+        return {
+            "counts": self._counts,
+            "edges": edges,
+            "zeros": self._zeros,
+            "min": self._low if known else None,
+            "max": self._high if known else None,
+            "count": self._count,
+            "nonfinite": self._nonfinite,
+        }
+
+
+def _exponent(low: float, high: float) -> int:
+    """The least e with all values within (-2^e, 2^e)."""
+    return math.frexp(max(-low, high))[1]
+
+
+def _scaled(data: Array, shift: int, nonzero: int) -> Array:
+    """``data * 2^shift``: scaling by a power of two is exact, but for what underflows."""
+    if abs(shift) < 120:
+        scaled: Array = data * data.dtype.type(2.0**shift)
+        if shift >= 0 or int(np.count_nonzero(scaled != 0)) == nonzero:
+            return scaled
+    return np.ldexp(data.astype(np.float64), shift)
 
 
 def _seen(flat: Array, step: int, first: int) -> tuple[float, float, Array]:

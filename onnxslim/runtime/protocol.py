@@ -16,6 +16,7 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,13 @@ class Packer:
         if array.dtype.kind in "OUS":
             text = json.dumps([_text(item) for item in array.reshape(-1)]).encode()
             return {"t": "str", "shape": list(array.shape), **self._store(memoryview(text))}
-        if BITS.get(array.dtype.name, 0) < 8:
+        name = _name(array.dtype)
+        if BITS.get(name, 0) < 8:
             raise ValueError(f"a tensor of type {array.dtype} cannot be given to a model")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return self._tensor(array.dtype.name, array.shape, memoryview(flat.data))
+        return self._tensor(name, array.shape, memoryview(flat.data))
 
     def _tensor(self, dtype: str, shape: Sequence[int], data: memoryview) -> dict[str, Any]:
         return {"t": "tensor", "dtype": dtype, "shape": list(shape), **self._store(data)}
@@ -178,6 +180,12 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 def _write_all(write: Callable[[memoryview], int | None], data: memoryview) -> None:
     while data.nbytes:
         data = data[write(data) or 0 :]
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    """NumPy makes up the name anew each time, which takes as long as the rest of packing."""
+    return dtype.name
 
 
 def _text(item: object) -> str:

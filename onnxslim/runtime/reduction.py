@@ -86,17 +86,18 @@ def _jobs(reducers: Mapping[str, Reducer | Sequence[Reducer]]) -> list[Job]:
 
 def _pass(tapped: Session, feeds: Iterable[Feed], jobs: Sequence[Job]) -> None:
     made = [{"kind": r.kind, "options": r.options(), "values": list(names)} for names, r in jobs]
-    worker, number = tapped.worker, tapped.number
-    worker.session_request(tapped, {"op": "reduce_begin", "reduction": number, "reducers": made})
-    generation = tapped.generation
-    declared = tapped.source.declared
-    for group in grouped(feeds):
-        head = {"op": "reduce_feed", "reduction": number, "names": [list(feed) for feed in group]}
+    worker, declared = tapped.worker, tapped.source.declared
+    begin: dict[str, Any] = {"reducers": made}
+    generation = None
+    for group, last in grouped(feeds):
+        names = [list(feed) for feed in group]
+        head = {"op": "reduce", "reduction": tapped.number, "names": names, "last": last, **begin}
         given = {f"{i} {name}": v for i, feed in enumerate(group) for name, v in feed.items()}
         wall = len(group) * worker.limits.wall(declared + sum(map(nbytes, given.values())))
-        worker.session_request(tapped, head, given, seconds=wall, generation=generation)
-    head = {"op": "reduce_end", "reduction": number}
-    said, values = worker.session_request(tapped, head, generation=generation)
+        said, values = worker.session_request(
+            tapped, head, given, seconds=wall, generation=generation
+        )
+        begin, generation = {}, tapped.generation
     arrays = iter(values)
     for (_, reducer), keys in zip(jobs, said["keys"], strict=True):
         state: dict[str, Any] = {key: next(arrays) for key in keys}
@@ -106,19 +107,22 @@ def _pass(tapped: Session, feeds: Iterable[Feed], jobs: Sequence[Job]) -> None:
             reducer.load(state)
 
 
-def grouped(feeds: Iterable[Feed]) -> Iterator[list[Feed]]:
-    """Feeds that are handed over together, as a request costs as much as a run of a small model."""
+def grouped(feeds: Iterable[Feed]) -> Iterator[tuple[list[Feed], bool]]:
+    """Feeds that are handed over together, and whether they are the last ones.
+
+    A request costs as much as a run of a small model.
+    """
     group: list[Feed] = []
     size = 0
     for feed in feeds:
         more = sum(map(nbytes, feed.values()))
         if group and (len(group) == GROUP or size + more > GROUP_BYTES):
-            yield group
+            yield group, False
             group, size = [], 0
         group.append(feed)
         size += more
     if group:
-        yield group
+        yield group, True
 
 
 def tap_sizes(

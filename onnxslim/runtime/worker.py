@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -134,7 +135,7 @@ class Worker:
         given = session.options
         level = given.optimization if given.optimization == "disable" else "basic"
         level = optimization or level
-        options = Options(given.provider, level, given.threads, given.custom_ops)
+        options = replace(given, optimization=level, planned=False)
         source = sources.exposing(session.source, names, self._new_file)
         return self._open(source, options, session.label)
 
@@ -151,16 +152,7 @@ class Worker:
         source, options = session.source, session.options
         self._running()
         self._held[session.number] = (source.declared, options.provider.lower() in _LIMITED)
-        head = {
-            "op": "load",
-            "session": session.number,
-            "path": str(source.path),
-            "base_dir": str(source.base_dir) if source.base_dir else None,
-            "provider": options.provider,
-            "optimization": options.optimization,
-            "threads": options.threads,
-            "custom_ops": list(options.custom_ops),
-        }
+        head = {"op": "load", "session": session.number, **options.loading(source)}
         try:
             said, _ = self._request(head, label=session.label, declared=source.declared)
         except OnnxSlimError:

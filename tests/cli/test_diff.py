@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxslim.cli.main import invoke
 from onnxslim.demo import model_path
 from tests.cli.test_commands import run, save
 
@@ -143,3 +145,13 @@ def test_the_demo_before_and_after(tmp_path: Path) -> None:
     assert run("optimize", model_path(), "-o", out, "--no-verify").returncode == 0
     done = run("diff", model_path(), out)
     assert done.returncode == 1 and "BatchNormalization folded into Conv" in done.stdout
+
+
+def test_the_collector_of_garbage_is_left_as_it_was(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not look through two models while they are compared and the result is shown."""
+    for other in (*pair, Path("/nowhere.onnx")):
+        invoke(["diff", str(pair[0]), str(other)])
+        assert gc.isenabled() and not gc.get_freeze_count()
+    assert "expected the path" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 
 from onnxslim.cli import quick
 from onnxslim.cli.app import app
+from onnxslim.cli.comparison import Comparison
 from onnxslim.cli.job import Job
 
 HEAVY = ("onnx", "onnx_ir", "onnxruntime", "networkx", "jinja2", "sympy")
@@ -37,6 +38,13 @@ def test_help_imports_nothing_heavy(args: list[str]) -> None:
 def test_a_plain_line_is_read_without_typer(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.onnx")
     found = imported("optimize", missing, "-o", missing, "--force", code=2)
+    assert "onnx_ir" in found and not found.intersection(TYPER)
+
+
+def test_a_plain_comparison_is_read_without_typer() -> None:
+    from onnxslim.demo import model_path
+
+    found = imported("diff", str(model_path()), str(model_path()), "-q")
     assert "onnx_ir" in found and not found.intersection(TYPER)
 
 
@@ -74,10 +82,38 @@ def test_typer_reads_the_same(args: list[str], monkeypatch: pytest.MonkeyPatch) 
     assert not any(by_typer.edits.values()) and by_typer.save_recipe is None
 
 
+COMPARISONS = [
+    ["a.onnx", "b.onnx"],
+    ["--json", "a.onnx", "b.onnx", "-q"],
+    ["a.onnx", "--format", "markdown", "b.onnx", "--quiet"],
+]
+
+
+@pytest.mark.parametrize("args", COMPARISONS, ids=" ".join)
+def test_typer_reads_the_same_comparison(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Comparison] = []
+
+    def execute(job: Comparison) -> int:
+        read.append(job)
+        return 0
+
+    monkeypatch.setattr("onnxslim.cli.diff.execute", execute)
+    assert app(args=["diff", *args], standalone_mode=False) == 0
+    assert read == [quick.parse(["diff", *args])]
+
+
 @pytest.mark.parametrize(
     "args",
     [
         [],
+        ["diff", "a.onnx"],
+        ["diff", "a.onnx", "b.onnx", "c.onnx"],
+        ["diff", "a.onnx", "b.onnx", "--format"],
+        ["diff", "a.onnx", "b.onnx", "--format", "html"],
+        ["diff", "a.onnx", "b.onnx", "--max", "3"],
+        ["diff", "a.onnx", "b.onnx", "--report", "r.html"],
+        ["diff", "a.onnx", "b.onnx", "--help"],
+        ["diff", "a.onnx", ""],
         ["validate", "a", "b"],
         ["optimize"],
         ["optimize", "in.onnx"],

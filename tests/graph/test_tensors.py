@@ -9,7 +9,7 @@ from onnxslim.errors import UnsupportedModelError
 from onnxslim.graph.load import from_proto
 from onnxslim.graph.normalize import SPARSE_BUDGET
 from onnxslim.graph.serialize import to_proto
-from onnxslim.graph.tensors import LAYOUTS, check_tensor
+from onnxslim.graph.tensors import LAYOUTS, check_tensor, is_plain
 from tests.graph.iomodels import adding, info, model, node
 
 
@@ -45,6 +45,7 @@ def _tensor(dims: list[int], data_type: int = 1, **fields: object) -> TensorProt
 )
 def test_sizes_that_fit(tensor: TensorProto, nbytes: int) -> None:
     assert check_tensor(tensor, "w") == nbytes
+    assert is_plain(tensor) == tensor.HasField("raw_data")  # a short cut for what nearly all are
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_sizes_that_fit(tensor: TensorProto, nbytes: int) -> None:
 def test_sizes_that_do_not(tensor: TensorProto, message: str) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
         from_proto(adding(tensor))
+    assert not is_plain(tensor)
 
 
 def test_a_segmented_tensor_is_refused() -> None:
@@ -79,6 +81,20 @@ def test_a_segmented_tensor_is_refused() -> None:
     tensor.segment.begin = 0
     with pytest.raises(UnsupportedModelError, match="segmented"):
         from_proto(adding(tensor))
+
+
+@pytest.mark.parametrize("field", ["doc_string", "data_location", "external_data", "float_data"])
+def test_what_has_more_than_data_is_no_plain_tensor(field: str) -> None:
+    """It is looked at in detail, whatever it holds."""
+    tensor = _tensor([4], raw_data=bytes(16))
+    assert is_plain(tensor)
+    if field == "external_data":
+        tensor.external_data.add(key="location", value="w.bin")
+    elif field == "float_data":
+        tensor.float_data.append(1)
+    else:
+        setattr(tensor, field, TensorProto.EXTERNAL if field == "data_location" else "text")
+    assert not is_plain(tensor)
 
 
 def test_every_data_type_of_the_installed_onnx_is_known() -> None:

@@ -185,3 +185,35 @@ def test_state_merge_and_fresh(reducer: Reducer) -> None:
 def test_make_names_what_there_is() -> None:
     with pytest.raises(UsageError, match="minmax, histogram, gram"):
         make("median", {})
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_histogram_of_one_sign_is_numpys_too(sign: int) -> None:
+    """What is never negative is counted on a shorter way; else on the long one."""
+    batches = [sign * np.abs(batch) for batch in (*BATCHES, data(3, 30, (40, 30, 20)))]
+    for more in ([], [data(4, 200)], [np.array([-0.0, 2.0**-40, -(2.0**-40)], np.float32)]):
+        flat = np.concatenate([batch.reshape(-1) for batch in (*batches, *more)]).astype(float)
+        result = through(Histogram(bins=64), [*batches, *more]).result()
+        expected, _ = np.histogram(flat[flat != 0], bins=result["edges"])
+        assert result["counts"].tolist() == expected.tolist()
+        assert result["zeros"] == int((flat == 0).sum())
+        assert (result["min"], result["max"]) == (flat.min(), flat.max())
+
+
+def test_histogram_leaves_out_what_is_not_finite() -> None:
+    batch = np.array([1, np.nan, -3, np.inf, -np.inf, 0], np.float16)
+    result = through(Histogram(bins=16), [batch, batch[3:5]]).result()
+    assert (result["min"], result["max"], result["nonfinite"]) == (-3, 1, 5)
+    assert (result["count"], result["counts"].sum(), result["zeros"]) == (3, 2, 1)
+    nothing = through(Histogram(), [batch[3:5]])
+    assert nothing.result()["min"] is None and nothing.result()["nonfinite"] == 2
+    assert nothing.fresh().load(nothing.state()).result()["nonfinite"] == 2
+
+
+def test_histogram_is_handed_over_as_little() -> None:
+    """Two arrays, of the bins in use, no wider than the counts: packing is what costs."""
+    made = through(Histogram(), [np.linspace(1, 2, 3000, dtype=np.float32)])
+    state = made.state()
+    assert [array.nbytes for array in state.values()] == [7 * 8, 1025 // 2 + 1]
+    again = made.fresh().load(state).result()
+    assert all(np.array_equal(value, again[key]) for key, value in made.result().items())

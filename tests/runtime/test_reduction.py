@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from onnxslim.errors import DataError, WorkerError
 from onnxslim.runtime import reduction
+from onnxslim.runtime.executor import Executor
 from onnxslim.runtime.histogram import Histogram
 from onnxslim.runtime.reducers import Gram, MinMax, Reducer
 from onnxslim.runtime.reduction import GROUP, GROUP_BYTES, grouped
@@ -126,7 +128,7 @@ def test_errors(worker: Worker, session: Session) -> None:
 
 def test_a_stream_that_loses_its_child_is_not_continued(session: Session) -> None:
     def feeds() -> Iterator[dict[str, np.ndarray]]:
-        yield FEEDS[0]
+        yield from [FEEDS[0]] * (GROUP + 1)
         session.worker._running().kill()
         session.worker._drop()
         yield FEEDS[1]
@@ -161,11 +163,11 @@ def test_spool_survives_as_given(worker: Worker, tmp_path: Path) -> None:
 def test_small_feeds_go_together_and_large_ones_alone() -> None:
     """A request costs as much as a run of a small model; what is under way is bounded."""
     small = [{"a": np.zeros(16, np.float32)} for _ in range(2 * GROUP + 1)]
-    assert [len(group) for group in grouped(small)] == [GROUP, GROUP, 1]
+    assert [len(group) for group, _ in grouped(small)] == [GROUP, GROUP, 1]
     large = [{"a": np.zeros(GROUP_BYTES // 8, np.float32)} for _ in range(5)]
-    assert [len(group) for group in grouped(large)] == [2, 2, 1]
+    assert [len(group) for group, _ in grouped(large)] == [2, 2, 1]
     huge = [{"a": np.zeros(GROUP_BYTES, np.float32)} for _ in range(2)]
-    assert [len(group) for group in grouped(huge)] == [1, 1]
+    assert [len(group) for group, _ in grouped(huge)] == [1, 1]
 
 
 def test_sizes_that_are_known_decide_the_number_of_passes(
@@ -185,3 +187,44 @@ def test_sizes_that_are_known_decide_the_number_of_passes(
         reduction.reduce(session, FEEDS, jobs(), 50, None, known)
     first = passes.index(0, 1)
     assert sum(passes[:first]) > 1 and sum(passes[first:]) == 1
+
+
+def test_few_feeds_are_one_request(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting, feeding and ending a reduction are no requests of their own."""
+    asked: list[dict[str, Any]] = []
+    request = Worker.session_request
+
+    def noted(self: Worker, of: Session, head: Any, *args: Any, **more: Any) -> Any:
+        asked.append(dict(head))
+        return request(self, of, head, *args, **more)
+
+    monkeypatch.setattr(Worker, "session_request", noted)
+    session.reduce(FEEDS, jobs())
+    assert [head["last"] for head in asked] == [True]
+    asked.clear()
+    session.reduce(FEEDS * GROUP, jobs())
+    assert [head["last"] for head in asked] == [False] * (len(FEEDS) - 1) + [True]
+    assert ["reducers" in head for head in asked] == [True] + [False] * (len(FEEDS) - 1)
+
+
+def test_an_error_ends_a_reduction_in_the_child() -> None:
+    """What was seen up to it is of no use, and takes memory."""
+    executor = Executor()
+    executor._sessions[0] = SimpleNamespace(get_outputs=list)
+    made = [{"kind": "minmax", "options": {"axis": 1}, "values": ["x"]}]
+    head = {"reduction": 5, "session": 0, "names": [["x"]], "last": False}
+    executor._reduce({**head, "reducers": made}, [np.zeros((2, 3))])
+    assert list(executor._reductions) == [5]
+    with pytest.raises(DataError, match="3 before"):
+        executor._reduce(head, [np.zeros((2, 4))])
+    assert not executor._reductions
+
+
+def test_sessions_with_more_outputs_plan_no_memory(worker: Worker) -> None:
+    """ONNX Runtime then uses again what is still in the processor's cache; results are the same."""
+    executor = Executor()
+    with worker.session(chain()) as whole, whole.exposing(["a"]) as tapped:
+        for session, planned in ((whole, True), (tapped, False)):
+            head = {"session": 0, **session.options.loading(session.source)}
+            executor._load(head, [])
+            assert executor._sessions[0].get_session_options().enable_mem_pattern == planned

@@ -161,7 +161,7 @@ def sample_sizes(model: ir.Model, feed: Feed | None, *, whole: bool = False) -> 
 
 def cache_path(model: Path, data: str, names: Sequence[str]) -> Path:
     """Where the observations of a model file on data of a digest are kept."""
-    total = hashlib.sha256(f"3/{BINS}/{ENOUGH}/{data}/".encode())
+    total = hashlib.sha256(f"4/{BINS}/{ENOUGH}/{data}/".encode())
     total.update("\0".join(names).encode())
     with open(model, "rb") as file:
         while piece := file.read(1 << 20):

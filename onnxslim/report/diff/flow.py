@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Const:
         is_fill: Every element is the one of ``tensor``.
     """
 
-    __slots__ = ("__dict__", "dtype", "is_fill", "name", "shape", "size", "tensor")
+    __slots__ = ("_digest", "dtype", "is_fill", "name", "shape", "size", "tensor")
 
     def __init__(
         self,
@@ -56,15 +56,21 @@ class Const:
         self.is_fill = is_fill
         self.dtype = type_name(tensor.dtype)
         self.size = math.prod(self.shape)
+        self._digest: bytes | None = None
 
     @property
     def is_weight(self) -> bool:
         """Something that training makes: floats, or more than a few numbers."""
         return self.tensor.dtype.is_floating_point() or self.size > 64
 
-    @cached_property
+    @property
     def digest(self) -> bytes:
         """Of type, shape and elements; the same however the elements are stored."""
+        if self._digest is None:
+            self._digest = self._hashed()
+        return self._digest
+
+    def _hashed(self) -> bytes:
         head = f"{self.dtype}{self.shape}".encode()
         raw = stored_bytes(self.tensor)
         if raw is not None and not self.is_fill and len(raw) <= _SMALL:

@@ -115,6 +115,8 @@ class _Matcher:
         """Pairs next to a node of the first flow that has none."""
         found, flow = self.match, self.match.a.flow
         near: dict[Vertex, None] = {}
+        if len(found.pairs) == len(found.a.order):
+            return []
         for vertex in found.a.order:
             if vertex in found.pairs:
                 continue
@@ -159,6 +161,8 @@ class _Matcher:
 
     def _group(self, key: Key) -> list[tuple[list[Vertex], list[Vertex]]]:
         found: dict[Hashable, tuple[list[Vertex], list[Vertex]]] = {}
+        if len(self.match.pairs) in (len(self.match.a.order), len(self.match.b.order)):
+            return []
         for vertex in self.match.a.order:
             if vertex not in self.match.pairs:
                 found.setdefault(key(vertex), ([], []))[0].append(vertex)

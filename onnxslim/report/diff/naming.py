@@ -30,7 +30,7 @@ Name = tuple[str, str]
 
 def name(region: Region) -> Name:
     """Kind and title of a region."""
-    for rule in _RULES:
+    for rule in _RULES if region.removed or region.added else _OF_PAIRS:
         found = rule(region)
         if found is not None:
             kind, title = found
@@ -273,6 +273,9 @@ def _gained(region: Region) -> str:
     return "constant changed"
 
 
+_OF_PAIRS: tuple[Callable[[Region], Name | None], ...] = (_resized, _in_place)
+"""Where every node has a pair."""
+
 _RULES: tuple[Callable[[Region], Name | None], ...] = (
     _quantized,
     _folded,
@@ -283,6 +286,5 @@ _RULES: tuple[Callable[[Region], Name | None], ...] = (
     _converted,
     _one_sided,
     _rewritten,
-    _resized,
-    _in_place,
+    *_OF_PAIRS,
 )

@@ -106,9 +106,12 @@ def _elementwise(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         for start in range(0, x.size, _CHUNK):
             p, q = (_wide(v[start : start + _CHUNK]) for v in (x, y))
             gap = np.abs(q - p)
-            gap[(p == q) | ((p != p) & (q != q))] = 0
+            top = float(gap.max())
+            if top != top:  # something is not finite
+                gap[(p == q) | ((p != p) & (q != q))] = 0
+                top = float(np.nanmax(gap, initial=0.0))
             differing += int(np.count_nonzero(gap))
-            largest = max(largest, float(np.nanmax(gap, initial=0.0)))
+            largest = max(largest, top)
             squares += float((gap * gap).sum())
             norm += float((np.abs(p) ** 2).sum())
             zeros_x += int(p.size - np.count_nonzero(p))
