@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.gradient.tape import Tape
+from onnxslim.analysis.symbols import substitute
 from onnxslim.graph import edit
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Named = dict[str, Any]
 
+_CONSTANT = 1e-9
+"""An output whose variance is at most this part of its mean square says nothing."""
+
 
 def targets_of(model: ir.Model, reference: Reference) -> list[ir.Value]:
     """Values that are to be as in the reference: the outputs, or what a squashing one reads."""
@@ -29,7 +34,9 @@ def targets_of(model: ir.Model, reference: Reference) -> list[ir.Value]:
     found = []
     for value in model.graph.outputs:
         maker = value.producer()
-        if maker is None or value.dtype is None or not value.dtype.is_floating_point():
+        if maker is None or not isinstance(value.type, ir.TensorType):
+            continue
+        if value.dtype is None or not value.dtype.is_floating_point():
             continue
         inner = maker.inputs[0] if maker.inputs else None
         squashes = edit.is_op(maker, "Softmax", "LogSoftmax", "Sigmoid")
@@ -81,15 +88,31 @@ class Lesson:
             self._session.close()
         self._store.close()
 
-    @property
-    def bytes(self) -> int:
-        """Of all values of a batch that the way back needs, where shapes are known."""
-        rows = -(-self.samples // max(self.batches, 1))
-        total = 0
+    def sizes(self) -> dict[str, int]:
+        """Of the symbols in the shapes of the inputs, the largest in any batch."""
+        found: dict[str, int] = {}
+        for value in self._ctx.model.graph.inputs:
+            if value.name not in self._store or value.shape is None:
+                continue
+            for batch in range(self.batches):
+                shape = np.shape(self._store.get(str(value.name), batch))
+                for dim, size in zip(value.shape, shape, strict=False):
+                    if isinstance(dim, ir.SymbolicDim) and dim.value:
+                        found[dim.value] = max(size, found.get(dim.value, 0))
+        return found
+
+    def elements(self) -> int | None:
+        """Of all values of a batch that the way back needs; None where a shape is unknown.
+
+        A size that follows from the data counts as the largest of the inputs' open ones.
+        """
+        known = self.sizes()
+        other, total = max(known.values(), default=1), 0
         for value in self.tape.needed:
-            dims = value.shape or ()
-            sizes = [d if isinstance(d, int) else rows if i == 0 else 1 for i, d in enumerate(dims)]
-            total += 4 * int(np.prod(sizes, dtype=np.int64))
+            if value.shape is None:
+                return None
+            sizes = (substitute(dim, known) for dim in value.shape.dims)
+            total += math.prod(size if isinstance(size, int) else other for size in sizes)
         return total
 
     def begin(self, reference: Reference) -> None:
@@ -119,13 +142,17 @@ class Lesson:
         return dict(self._session.run({**self._feeds(batch), **self.weights}, outputs))
 
     def _variance(self, name: str) -> float:
-        """Of an output of the reference, about the mean of every element, per number."""
+        """Of an output of the reference, about its mean, per number; infinite where it is constant.
+
+        An output that hardly varies would count for all others together.
+        """
         count, total, squares = 0, 0.0, 0.0
         for batch in range(self.batches):
             wanted = np.asarray(self._store.get(f"wanted {name}", batch), np.float64)
             count, total = count + wanted.size, total + float(wanted.sum())
             squares += float((wanted**2).sum())
-        return max(squares / count - (total / count) ** 2, 1e-30) if count else 1.0
+        found = squares / count - (total / count) ** 2 if count else 0.0
+        return found if found > _CONSTANT * squares / max(count, 1) else math.inf
 
     def _feeds(self, batch: int) -> Named:
         return {n: self._store.get(n, batch) for n in self._inputs if n in self._store}
@@ -152,7 +179,7 @@ class Lesson:
         """dL/dw of every weight, for one batch."""
         values = self._run(batch, self._seen)
         grads = {
-            name: (error * (2 / n)).astype(np.float32)
+            name: error.astype(np.float32) * np.float32(2 / n)
             for name, error, n in self._errors(values, batch)
         }
         return self.tape.backward({**self._feeds(batch), **self.weights, **values}, grads)

@@ -24,9 +24,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.analysis.cost import batch_of_one, model_macs
+from onnxslim.analysis.cost import model_macs
 from onnxslim.analysis.gradient.adam import Adam
 from onnxslim.analysis.gradient.tape import Tape
+from onnxslim.errors import WorkerError
 from onnxslim.passes._lesson import Lesson, ShapeError, targets_of
 from onnxslim.passes._samples import needs
 from onnxslim.pipeline.base import Numerics, Pass, register
@@ -36,6 +37,8 @@ from onnxslim.pipeline.reference import Reference
 Array = npt.NDArray[Any]
 
 _MEMORY = 1 << 30  # bytes of all values of a batch
+_ELEMENT, _NODE = 30, 1_000_000  # multiply-accumulates in the time of an element, of a node
+_LOOK = 4  # epochs after which the error is looked at
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +55,8 @@ class DistillWeights(Pass):
         epochs: Times that every sample is looked at.
         rate: Largest step, in parts of the root mean square of a tensor.
         seed: Of the order of the samples.
-        work: Multiply-accumulates, at most; fewer epochs keep within it, at least a fifth of them.
+        work: Multiply-accumulates and what goes with them, at most; fewer epochs keep within it, at
+            least a fifth of them.
         fewest: Samples below which nothing is done.
     """
 
@@ -62,7 +66,7 @@ class DistillWeights(Pass):
     epochs: int = 20
     rate: float = 0.005
     seed: int = 0
-    work: float = 1e11
+    work: float = 2e11
     fewest: int = 32
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
@@ -72,44 +76,49 @@ class DistillWeights(Pass):
         if not tape.weights:
             return 0
         with Lesson(tape, ctx, calibration) as lesson:
-            epochs = self._affordable(model, lesson)
-            refusal = self._refusal(lesson, epochs)
+            refusal, epochs = self._plan(model, lesson)
             if not refusal:
                 refusal, found = self._distill(lesson, epochs, reference)
         if refusal:
             return int(ctx.skip(tape.nodes[0], refusal))
         return sum(_write(value, found[str(value.name)], ctx) for value in tape.weights)
 
-    def _refusal(self, lesson: Lesson, epochs: int) -> str:
-        """Why nothing is done, or empty."""
+    def _plan(self, model: ir.Model, lesson: Lesson) -> tuple[str, int]:
+        """Why nothing is done, or empty; and the number of epochs."""
         if lesson.samples < self.fewest:
-            return f"fewer than {self.fewest} samples"
-        if 5 * epochs < self.epochs:
-            return f"more work than {self.work:g}"
-        return "a batch takes too much memory" if lesson.bytes > _MEMORY else ""
+            return f"fewer than {self.fewest} samples", 0
+        macs, elements = model_macs(model, lesson.sizes()), lesson.elements()
+        if macs is None or elements is None:
+            return "its work is not known, because shapes stay unknown", 0
+        if elements * 4 > _MEMORY:
+            return "a batch takes too much memory", 0
+        step = 3 * (macs + _ELEMENT * elements) + _NODE * len(lesson.tape.nodes)
+        epochs = min(self.epochs, int(self.work // (step * lesson.batches)))
+        return (f"more work than {self.work:g}" if 5 * epochs < self.epochs else ""), epochs
 
     def _distill(
         self, lesson: Lesson, epochs: int, reference: Reference
     ) -> tuple[str, dict[str, Array]]:
         """Why the weights are no better, or empty; and the weights."""
         try:
-            lesson.begin(reference)
-            before = lesson.error()
             with np.errstate(all="ignore"):  # what is not finite is no better
-                found = self._train(lesson, epochs, reference)
-            after = lesson.error()
+                lesson.begin(reference)
+                before = lesson.error()
+                after, found = self._train(lesson, epochs, reference, before)
         except ShapeError as error:
             return f"the size of {error} follows from the data", {}
+        except WorkerError as error:
+            return f"the model cannot be run with its values laid open: {error}", {}
         logger.debug("error of the outputs %.4g -> %.4g in %d epochs", before, after, epochs)
         return ("" if after < before else "the outputs are no nearer to those of before"), found
 
-    def _affordable(self, model: ir.Model, lesson: Lesson) -> int:
-        open_batch = batch_of_one(model)
-        runs = lesson.samples if open_batch else lesson.batches
-        each = 3.0 * (model_macs(model, open_batch) or 0) * runs  # forward, and back twice
-        return min(self.epochs, int(self.work // each)) if each else self.epochs
-
-    def _train(self, lesson: Lesson, epochs: int, reference: Reference) -> dict[str, Array]:
+    def _train(
+        self, lesson: Lesson, epochs: int, reference: Reference, before: float
+    ) -> tuple[float, dict[str, Array]]:
+        """The least error met, and its weights."""
+        best, found = before, lesson.weights
+        if not math.isfinite(before):
+            return best, found
         rng = np.random.default_rng(self.seed)
         adam = Adam(lesson.weights)
         total, step = epochs * lesson.batches, 0
@@ -119,7 +128,14 @@ class DistillWeights(Pass):
                 rate = self.rate * 0.5 * (1 + math.cos(math.pi * step / total))
                 adam.step(lesson.weights, lesson.gradients(int(batch)), rate)
                 step += 1
-        return lesson.weights
+            if epoch % _LOOK == _LOOK - 1 or epoch == epochs - 1:
+                error = lesson.error()
+                if error < best:
+                    best = error
+                    found = {name: weight.copy() for name, weight in lesson.weights.items()}
+                elif not math.isfinite(error):
+                    break
+        return best, found
 
 
 def _write(value: ir.Value, new: Array, ctx: PassContext) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -268,12 +268,15 @@ def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Make
     return make
 
 
-def recovery_passes(asked: PruneOptions, has_data: bool, until: float) -> tuple[Pass, ...]:
-    """Passes that bring accuracy back; those that take long only before a deadline."""
-    wanted = WITH_DATA if has_data else WITHOUT_DATA
+def recovery_passes(
+    asked: PruneOptions, has_data: bool, until: float
+) -> Iterator[tuple[Pass, ...]]:
+    """Passes that bring accuracy back, in turn; what takes long only before a deadline."""
+    if not asked.recover:
+        return
+    yield tuple(make_pass(get_pass(n), {}) for n in (WITH_DATA if has_data else WITHOUT_DATA))
     if has_data and asked.search and time.monotonic() < until:
-        wanted += AT_LAST
-    return tuple(make_pass(get_pass(name), {}) for name in wanted) if asked.recover else ()
+        yield tuple(make_pass(get_pass(name), {}) for name in AT_LAST)
 
 
 def trial_passes(asked: PruneOptions) -> tuple[Pass, ...]:

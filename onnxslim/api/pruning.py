@@ -306,13 +306,13 @@ class _Job:
 
     def repair(self) -> None:
         """Bring accuracy back: from data where there is some."""
-        reference = self.ctx.reference
-        if not self.asked.recover or reference is None:
+        if self.ctx.reference is None:
             return
-        passes = goals.recovery_passes(self.asked, self.data is not None, self.until)
-        self.ctx.reference = reference.telling("recovering", self.on_step)
-        self._run(Recipe("recovery", passes))
-        if any(record.rewrites for record in self.records[-len(passes) :]):
+        self.ctx.reference = self.ctx.reference.telling("recovering", self.on_step)
+        before = len(self.records)
+        for passes in goals.recovery_passes(self.asked, self.data is not None, self.until):
+            self._run(Recipe("recovery", passes))
+        if any(record.rewrites for record in self.records[before:]):
             self.recovery = "data-free" if self.data is None else "data"
 
     def simplify(self, verify: bool, target: Path | None) -> None:

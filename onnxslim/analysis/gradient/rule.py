@@ -97,9 +97,9 @@ _RULES: dict[str, Known] = {}
 
 ENDS = frozenset(
     {
-        "ArgMax", "ArgMin", "Ceil", "ConstantOfShape", "Equal", "Floor", "Greater",
-        "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Round", "Shape",
-        "Sign", "Size",
+        "And", "ArgMax", "ArgMin", "Ceil", "ConstantOfShape", "Equal", "Floor", "Greater",
+        "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Not", "Or", "Round",
+        "Shape", "Sign", "Size", "Xor",
     }
 )  # fmt: skip
 """Operators whose outputs do not change when their inputs change a little: gradients are 0."""

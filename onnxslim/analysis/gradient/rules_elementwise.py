@@ -98,7 +98,7 @@ _DERIVATIVES: dict[str, Callable[[Call], Any]] = {
     "Sigmoid": lambda c: c.y * (1 - c.y),
     "Softplus": lambda c: _sigmoid(c.x()),
     "Softsign": lambda c: (1 - np.abs(c.y)) ** 2,
-    "Sqrt": lambda c: 0.5 / c.y,
+    "Sqrt": lambda c: 0.5 / np.where(c.y > 0, c.y, np.inf),
     "Swish": _swish,
     "Tanh": lambda c: 1 - c.y**2,
 }
@@ -115,7 +115,7 @@ def _cast(c: Call) -> Gradients:
     return {0: c.dy.astype(c.x().dtype)}
 
 
-@gradient_rule("Dropout", allows=lambda node: len([v for v in node.outputs if v.uses()]) < 2)
+@gradient_rule("Dropout", allows=lambda node: not any(v.uses() for v in node.outputs[1:]))
 def _dropout(c: Call) -> Gradients:
     return {0: c.dy}
 

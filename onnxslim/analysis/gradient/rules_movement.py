@@ -54,8 +54,8 @@ def _slice(c: Call) -> Gradients:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         size = x.shape[axis]
         stop: int | None = end
-        if step < 0:  # an end in front of the data is open for Python
-            stop = None if end < -size else end
+        if step < 0:  # what lies in front of the data is open for Python, and 0 for ONNX
+            start, stop = max(start, -size), None if end < -size else end
         at[axis] = slice(start, stop, step)
     back = np.zeros(x.shape, c.dy.dtype)
     back[tuple(at)] = c.dy
@@ -121,6 +121,10 @@ def _factors(node: ir.Node) -> tuple[int, ...] | None:
     x, y = node.inputs[0], node.outputs[0]
     if x is None or x.shape is None or y.shape is None or x.shape.rank() != y.shape.rank():
         return None
+    given = _scales(node)
+    scales = edit.constant_array(given)
+    if given is not None and scales is None:
+        return None
     found = []
     for a, b in zip(x.shape, y.shape, strict=True):
         if a == b:
@@ -129,7 +133,14 @@ def _factors(node: ir.Node) -> tuple[int, ...] | None:
             found.append(b // a)
         else:
             return None
+    if scales is not None and scales.size and scales.tolist() != found:
+        return None  # 2.1 times 6 is 12, too, but not every element twice
     return tuple(found)
+
+
+def _scales(node: ir.Node) -> ir.Value | None:
+    """The factors, where they are given in place of sizes."""
+    return edit.get_input(node, 1 if len(node.inputs) == 2 else 2)
 
 
 @gradient_rule("Resize", "Upsample", allows=_whole_steps)

@@ -50,6 +50,8 @@ class Tape:
         self.opset = model.graph.opset_imports.get("", 1)
         self.targets = list(targets) if self.opset >= OLDEST else []
         self.ancestors = _ancestors(model.graph, self.targets)
+        if not all(_repeats(node) for node in self.ancestors):
+            self.targets, self.ancestors = [], set()
         order = [node for node in model.graph if node in self.ancestors]
         complete = self._complete(order, model.graph)
         self.weights = [
@@ -62,7 +64,7 @@ class Tape:
         for node in order:
             if not any(v in self._active for v in node.inputs if v is not None):
                 continue
-            own = [v for v in node.outputs if complete.get(v, False)]
+            own = [v for v in node.outputs if complete.get(v, False) and _is_float(v)]
             if rule_of(node) is not None and own:
                 self._active.update(own)
                 self.nodes.append(node)
@@ -155,7 +157,9 @@ class Tape:
 
 def _array(value: ir.Value, values: Mapping[str, Any]) -> Any:
     found = values.get(str(value.name))
-    return edit.constant_array(value) if found is None else found
+    if found is None and value.is_initializer() and value.const_value is not None:
+        return value.const_value.numpy()
+    return found
 
 
 def _ancestors(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Node]:
@@ -176,10 +180,20 @@ def _ancestors(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Node]:
 
 def _ends(node: ir.Node) -> bool:
     """Whether small changes of a node's inputs change nothing behind it."""
-    if not node.domain and node.op_type in ENDS:
-        return True
-    kinds = [v.dtype for v in node.outputs]
-    return all(kind is not None and not kind.is_floating_point() for kind in kinds)
+    if edit.is_op(node, "Cast"):
+        return not _is_float(node.outputs[0])
+    return not node.domain and node.op_type in ENDS
+
+
+def _repeats(node: ir.Node) -> bool:
+    """Whether a node gives the same every time, as far as it can be known."""
+    return bool(node.domain) or edit.is_deterministic(node)
+
+
+def _is_float(value: ir.Value) -> bool:
+    """A tensor of floating-point numbers."""
+    kind = value.dtype if isinstance(value.type, ir.TensorType) else None
+    return kind is not None and kind.is_floating_point()
 
 
 def _weighs(node: ir.Node, index: int) -> bool:
@@ -188,6 +202,16 @@ def _weighs(node: ir.Node, index: int) -> bool:
         return False
     if node.op_type == "Add":
         other = node.inputs[1 - index]
-        follows = other is not None and edit.is_op(other.producer(), "MatMul")
-        return follows and edit.rank_of(node.inputs[index]) == 1  # more axes: masks, positions
+        return (
+            other is not None
+            and _is_layer(other.producer())
+            and edit.rank_of(node.inputs[index]) == 1  # more axes: masks, positions
+        )
     return index in WEIGHTS.get(node.op_type, frozenset())
+
+
+def _is_layer(node: ir.Node | None) -> bool:
+    """A MatMul with a constant, so that a constant added to it is a bias, no mask."""
+    if node is None or not edit.is_op(node, "MatMul"):
+        return False
+    return any(v is not None and v.is_initializer() for v in node.inputs)

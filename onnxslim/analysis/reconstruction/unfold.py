@@ -47,8 +47,13 @@ class Window:
         return int(np.prod(self.kernel))
 
 
-def same_padding(window: Window, sizes: tuple[int, ...], outputs: tuple[int, ...], lower: bool
-                 ) -> tuple[int, ...]:  # fmt: skip
+def same_padding(
+    window: Window,
+    sizes: tuple[int, ...],
+    outputs: tuple[int, ...],
+    lower: bool,
+    more: tuple[int, ...] = (),
+) -> tuple[int, ...]:
     """Padding in front for ``auto_pad=SAME_UPPER`` (or ``SAME_LOWER``).
 
     Args:
@@ -56,13 +61,15 @@ def same_padding(window: Window, sizes: tuple[int, ...], outputs: tuple[int, ...
         sizes: Spatial sizes of the input.
         outputs: Spatial sizes of the output.
         lower: The odd element of padding goes in front.
+        more: ``output_padding`` of a ConvTranspose.
     """
     found = []
-    for size, out, kernel, stride, dilation in zip(
-        sizes, outputs, window.kernel, window.strides, window.dilations, strict=True
-    ):
+    for size, out, kernel, stride, dilation, extra in zip(
+        sizes, outputs, window.kernel, window.strides, window.dilations,
+        more or (0,) * len(sizes), strict=True,
+    ):  # fmt: skip
         reach = (kernel - 1) * dilation + 1
-        spare = (size - 1) * stride + reach - out if window.transposed else (
+        spare = (size - 1) * stride + reach + extra - out if window.transposed else (
             (out - 1) * stride + reach - size
         )  # fmt: skip
         total = max(spare, 0)
@@ -93,7 +100,8 @@ def window_of(
     auto = edit.attr(node, "auto_pad", "NOTSET")
     fixed = window.transposed and edit.attr(node, "output_shape") is not None
     if auto in ("SAME_UPPER", "SAME_LOWER") or fixed:
-        before = same_padding(window, sizes, outputs, auto == "SAME_LOWER" or fixed)
+        more = tuple(edit.attr(node, "output_padding", ())) if window.transposed else ()
+        before = same_padding(window, sizes, outputs, auto == "SAME_LOWER" or fixed, more)
         return replace(window, before=before)
     return replace(window, before=zeros) if auto == "VALID" else window
 

@@ -65,6 +65,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "output_padding = [1, 0]> (h, w2, b3)",
         {"w2": (4, 3, 3, 3), "b3": (3,)},
     ),
+    "ConvTranspose same": (
+        f'{H} y = ConvTranspose <strides = [2, 2], auto_pad = "SAME_UPPER", '
+        "output_padding = [1, 1]> (h, w2)", {"w2": (4, 3, 3, 3)},
+    ),
+    "ConvTranspose sized": (
+        f"{H} y = ConvTranspose <strides = [2, 2], output_shape = [12, 11], "
+        "output_padding = [1, 1]> (h, w2)", {"w2": (4, 3, 3, 3)},
+    ),
     "ConvTranspose grouped": (
         f"{H} y = ConvTranspose <group = 2, dilations = [2, 1]> (h, w2)", {"w2": (4, 3, 2, 3)},
     ),
@@ -121,6 +129,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "Slice": (
         f"{H} y = Slice(h, a, e, ax, st)",
         {"a": [1, 5], "e": [4, -9], "ax": [1, 3], "st": [2, -2]},
+    ),
+    "Slice from far": (
+        f"{H} t = Slice(h, a, e, ax, st) y = Mul(t, t)",
+        {"a": [-100], "e": [-1000], "ax": [3], "st": [-1]},
     ),
     "Slice 9": (
         f"{H} y = Slice <starts = [1, 0], ends = [9, -1], axes = [1, 2]> (h)", {"opset": 9},
@@ -257,9 +269,27 @@ def test_a_mask_behind_a_product_is_no_weight() -> None:
          {"outputs": {"y": "float[2,4,5,6]"}}),
         ("h = Conv(x, w, b) y = AveragePool <kernel_shape = [3, 3], ceil_mode = 1> (h)", {}),
         ("h = Conv(x, w, b) y = Relu(h)", {"opset": 8}),
+        ("h = Conv(x, w, b) y = Resize <coordinate_transformation_mode = \"asymmetric\", "
+         "nearest_mode = \"floor\"> (h, , k)", {"k": np.array([1, 1, 2.05, 2.16], np.float32)}),
+        ("h = Conv(x, w, b) q = QuantizeLinear(h, s) d = DequantizeLinear(q, s) y = Add(d, h)",
+         {"s": np.float32(0.1)}),
+        ("h = Conv(x, w, b) y = Dropout(h, r, t)", {"r": np.float32(0.5), "t": np.bool_(True)}),
         ("h = Conv(x, w, b) s = Reshape(h, r) y = Resize <mode = \"linear\"> (h, , k)",
          {"k": np.array([1, 1, 2, 2], np.float32), "r": [-1]}),
     ],
 )  # fmt: skip
 def test_what_a_rule_cannot_do_gives_no_gradient(body: str, given: dict[str, Any]) -> None:
     assert not _tape(net(body, **given)).weights
+
+
+def test_whole_numbers_carry_no_gradient() -> None:
+    """A mask is flat: only the other factor counts."""
+    body = f"{H} r = Relu(h) m = Cast <to = 9> (r) k = Cast <to = 1> (m) y = Mul(h, k)"
+    tape = _tape(net(body))
+    assert {v.name for v in tape.weights} == {"w", "b"}
+    assert "Cast" not in {node.op_type for node in tape.nodes}
+
+
+def test_a_mask_between_activations_is_no_bias() -> None:
+    body = f"{H} {S} t = Transpose <perm = [0, 2, 1]> (s) m = MatMul(s, t) y = Add(m, mask)"
+    assert {v.name for v in _tape(net(body, mask=(4,), **ROWS)).weights} == {"w", "b"}
