@@ -63,6 +63,24 @@ def serialize(proto: onnx.ModelProto) -> bytes:
     return data
 
 
+def _as_stored(declared: onnx.ValueInfoProto, value: ir.Value | None) -> onnx.ValueInfoProto:
+    """The declaration of an initializer with the type and shape that its tensor has by now."""
+    tensor = None if value is None else value.const_value
+    if tensor is None:
+        return declared
+    dims, kind = [int(size) for size in tensor.shape.numpy()], int(tensor.dtype)
+    old = declared.type.tensor_type
+    said = [dim.dim_value if dim.HasField("dim_value") else None for dim in old.shape.dim]
+    fits = not old.HasField("shape") or (
+        len(said) == len(dims) and all(a in (None, b) for a, b in zip(said, dims, strict=True))
+    )
+    if old.elem_type == kind and fits:
+        return declared
+    found = onnx.helper.make_tensor_value_info(declared.name, kind, dims)
+    found.doc_string = declared.doc_string
+    return found
+
+
 class _Writer:
     def __init__(self, signature: Signature, sink: Sink | None) -> None:
         self._signature = signature
@@ -96,7 +114,8 @@ class _Writer:
         if any(name not in old for name in initializers):
             return IR_WITH_CONSTANTS, None
         present = {value.name for value in model.graph.inputs} | initializers.keys()
-        return model.ir_version, [proto for name, proto in old.items() if name in present]
+        listed = [(proto, initializers.get(name)) for name, proto in old.items() if name in present]
+        return model.ir_version, [_as_stored(proto, value) for proto, value in listed]
 
     # -- graphs
 

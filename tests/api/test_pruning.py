@@ -264,3 +264,23 @@ def test_layers_are_found_by_the_names_they_were_given(worker: Worker, tmp_path:
 def test_a_budget_is_one_thing() -> None:
     assert one_budget(ratio=None, macs="70%", params=None).amount == 0.7
     assert onnxslim.prune is prune
+
+
+def test_weights_that_an_old_file_lists_as_inputs_are_cut_there_too(
+    worker: Worker, tmp_path: Path
+) -> None:
+    """IR version 3, as MXNet and the first exporters of PyTorch wrote it."""
+    body = "h = Conv(x, w)  r = Relu(h)  y = Conv(r, v)"
+    proto = net(body, opset=8, w=(32, 4, 3, 3), v=(4, 32, 3, 3))
+    for tensor in proto.graph.initializer:
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        proto.graph.input.append(info)
+    proto.ir_version = 3
+    path = tmp_path / "old.onnx"
+    onnx.save(proto, str(path))
+    out = tmp_path / "new.onnx"
+    result = prune(path, ratio=0.5, output=out)
+    assert result.verification.ok is True
+    written = onnx.load(str(out))
+    onnx.checker.check_model(written, full_check=True)
+    assert {tuple(t.dims) for t in written.graph.initializer} >= {(16, 4, 3, 3), (4, 16, 3, 3)}

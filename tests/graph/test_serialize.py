@@ -222,6 +222,15 @@ def test_below_ir_4_a_new_initializer_raises_the_version() -> None:
     assert loaded.ir_version == 3
 
 
+def test_below_ir_4_an_initializer_is_listed_as_it_is_by_now() -> None:
+    loaded = from_proto(_old_ir())
+    value = loaded.graph.initializers["w"]
+    value.const_value = ir.Tensor(np.ones((2, 3), np.float16), name="w")
+    kind = to_proto(loaded).graph.input[0].type.tensor_type
+    assert kind.elem_type == onnx.TensorProto.FLOAT16
+    assert [dim.dim_value for dim in kind.shape.dim] == [2, 3]
+
+
 def test_overridable_initializers_stay_inputs() -> None:
     proto = model(
         [node("Add", "x w", "y")], [weights("w")], inputs=[info("x"), info("w")], ir_version=8
