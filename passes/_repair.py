@@ -111,7 +111,7 @@ class Repair:
             Stages(reference.model, ctx.worker, feeds, points) as dense,
         ):
             for index, job in enumerate(self.jobs):
-                reference.progress(index, len(self.jobs), job.name)
+                reference.progress(index, len(self.jobs), "layer")
                 if index == 0 or job.level != self.jobs[index - 1].level:
                     same = [j for j in self.jobs[index:] if j.level == job.level]
                     names = [str(j.source.value.name) for j in same if j.source is not None]

@@ -74,7 +74,7 @@ class MatchMoments(Pass):
             Stages(reference.model, ctx.worker, calibration, names) as dense,
         ):
             for index, (node, name) in enumerate(zip(found, names, strict=True)):
-                reference.progress(index, len(found), node.name or name)
+                reference.progress(index, len(found), "layer")
                 own.fetch([name])
                 dense.fetch([name])
                 done += self._match(node, name, own, dense, ctx)

@@ -28,8 +28,9 @@ from tests.strategies import Sample, models
 
 PASSES = list(all_passes())
 VERBS = (
-    "convert", "correct", "deduplicate", "eliminate", "equalize", "fold", "fuse", "infer", "inline",
-    "insert", "match", "merge", "prune", "push", "quantize", "reconstruct", "reestimate", "unshare",
+    "convert", "correct", "deduplicate", "distill", "eliminate", "equalize", "fold", "fuse",
+    "infer", "inline", "insert", "match", "merge", "prune", "push", "quantize", "reconstruct",
+    "reestimate", "unshare",
 )  # fmt: skip
 EXAMPLES = settings(max_examples=30)
 
