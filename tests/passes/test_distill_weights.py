@@ -207,3 +207,4 @@ def test_what_is_drawn_anew_every_time_teaches_nothing() -> None:
     dense, pruned, kept = cut(net(body, **GIVEN, outputs={"y": "float[N,5]"}), AXES)
     ctx = PassContext(pruned, calibration=draws(SHAPE), reference=Reference(dense, kept))
     assert PASS.run(pruned, ctx) == 0
+    assert not ctx.skipped  # it has not even begun
