@@ -243,19 +243,32 @@ def summary(results: dict[tuple[str, str], list[Row]]) -> str:
 
 
 def markdown(results: dict[tuple[str, str], list[Row]], dense: dict[tuple[str, str], float]) -> str:
-    """One line per model and budget, one column per tool."""
+    """Accuracy, then times: one line per model and budget, one column per tool."""
     tools = list(dict.fromkeys(row.tool for rows in results.values() for row in rows))
-    lines = [f"| model | budget | dense | {' | '.join(tools)} |"]
-    lines.append(f"|---|---|---:|{'---:|' * len(tools)}")
-    for (name, budget), rows in results.items():
-        found = {row.tool: row for row in rows}
-        cells = [_cell(found[tool]) for tool in tools]
-        lines.append(f"| {name} | {budget} | {dense[name, budget]:.1f} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    times = any(not math.isnan(row.ratio) for rows in results.values() for row in rows)
+    tables = []
+    for cell in (_accuracy, _time) if times else (_accuracy,):
+        lines = [f"| model | budget | dense | {' | '.join(tools)} |"]
+        lines.append(f"|---|---|---:|{'---:|' * len(tools)}")
+        for (name, budget), rows in results.items():
+            found = {row.tool: row for row in rows}
+            cells = [cell(found[tool]) for tool in tools]
+            first = f"{dense[name, budget]:.1f}" if cell is _accuracy else "1"
+            lines.append(f"| {name} | {budget} | {first} | {' | '.join(cells)} |")
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
 
 
-def _cell(row: Row) -> str:
-    return f"{statistics.mean(row.points):.1f}" if row.points else "fails"
+def _accuracy(row: Row) -> str:
+    """The mean of the draws, and the worst of several."""
+    if not row.points:
+        return "fails"
+    worst = f" ({min(row.points):.1f})" if len(row.points) > 1 else ""
+    return f"{statistics.mean(row.points):.2f}{worst}"
+
+
+def _time(row: Row) -> str:
+    return "fails" if math.isnan(row.ratio) else f"{row.ratio:.2f}"
 
 
 def chosen(args: argparse.Namespace) -> Iterator[tuple[Path, Budget]]:

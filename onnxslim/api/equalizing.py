@@ -56,7 +56,7 @@ def equalized(
     plan = other.plan(best.item)
     other.observe(plan.observed)
     found = other.best_calibrator(best.item, plan, calibrators)
-    logger.info("equalized channels: %.2f dB, %.2f before", found.sqnr, best.sqnr)
-    if found.sqnr <= best.sqnr:
+    logger.info("equalized channels: %.2f dB, %.2f before", found.closeness, best.closeness)
+    if found.closeness <= best.closeness:
         return lab, best, []
     return other, found, entries_of(manager.records)

@@ -19,6 +19,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.analysis.copies import working_copy
+from onnxslim.analysis.logits import final_softmaxes
 from onnxslim.analysis.quantization.observe import Observations, cache_path, sample_sizes
 from onnxslim.analysis.quantization.plan import Layer, Plan
 from onnxslim.api.options import RunOptions
@@ -116,6 +117,8 @@ class Attempt:
         item: The pass.
         plan: What it follows.
         sqnr: Of the outputs, in dB.
+        closeness: The same, but of the logits where a Softmax gives the output: what tries are
+            chosen by.
         stats: Per output.
         more: Passes that are run behind it, with the float model as their reference.
         done: The quantized model and what was done, where that took long: not to be done again.
@@ -124,6 +127,7 @@ class Attempt:
     item: Any
     plan: Plan
     sqnr: float
+    closeness: float
     stats: dict[str, Stats]
     more: tuple[Pass, ...] = ()
     done: Done | None = None
@@ -190,7 +194,9 @@ class Lab:
     def __post_init__(self) -> None:
         self.path = self.stack.enter_context(stage(self.model)).model_path
         self.session = self.stack.enter_context(self.open(self.path))
-        self.judged = Judged(self.session, list(self.samples.held_back()))
+        self.judged = Judged(
+            self.session, list(self.samples.held_back()), final_softmaxes(self.model)
+        )
         first = next(self.samples.source.feeds(), None)
         feeds = _Again(self.samples.observed)
         self.observations = Observations(
@@ -248,8 +254,8 @@ class Lab:
         done = self.quantized((item, *more), plan) if more else None
         staged = self.apply(item, plan) if done is None else stage(done.model)
         with staged, self.open(staged.model_path) as session:
-            stats = self.judged.stats(session)
-        return Attempt(item, plan, self.judged.sqnr(stats), stats, more, done)
+            stats, closeness = self.judged.compared(session)
+        return Attempt(item, plan, self.judged.sqnr(stats), closeness, stats, more, done)
 
     def apply(self, item: Any, plan: Plan) -> Staged:
         """A copy with the pass run on it, as a file."""
@@ -281,8 +287,8 @@ class Lab:
         for text in FITS:
             self.on_step("fitting the integers of each layer")
             found = self.attempt(base.item, base.plan, (parse_pass(text),))
-            logger.info("%s: %.2f dB, %.2f before", text, found.sqnr, base.sqnr)
-            if found.sqnr > base.sqnr:
+            logger.info("%s: %.2f dB, %.2f before", text, found.closeness, base.closeness)
+            if found.closeness > base.closeness:
                 return found
         return base
 
@@ -337,8 +343,8 @@ class Lab:
         for name in names:
             self.on_step(f"trying the calibrator {name}")
             found = self.attempt(replace(item, calibrator=name), plan)
-            logger.info("calibrator %s: %.2f dB", name, found.sqnr)
-            if best is None or found.sqnr > best.sqnr:
+            logger.info("calibrator %s: %.2f dB", name, found.closeness)
+            if best is None or found.closeness > best.closeness:
                 best = found
         assert best is not None
         return best
@@ -355,7 +361,7 @@ class Lab:
         for number, layer in enumerate(layers, start=1):
             self.on_step(f"sensitivity of layer {number} of {len(layers)}")
             tried = self.attempt(self.without(base.item, [layer]))
-            found.append((tried.sqnr - base.sqnr, layer))
+            found.append((tried.closeness - base.closeness, layer))
         return sorted(found, key=lambda pair: -pair[0])
 
     def mix(self, base: Attempt, enough: Callable[[Attempt], bool]) -> tuple[Attempt, int]:

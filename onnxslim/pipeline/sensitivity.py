@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnxslim.analysis.cost import batch_of_one, model_macs
 from onnxslim.analysis.dependency import Group, Role, Site
 from onnxslim.analysis.dependency.groups import Mask
+from onnxslim.analysis.logits import final_softmaxes
 from onnxslim.analysis.saliency.base import Array
 from onnxslim.analysis.saliency.obs import RIDGE, curve_of
 from onnxslim.analysis.saliency.statistics import Statistics
@@ -152,6 +153,8 @@ def _insert(
 class Judge:
     """Compares variants of a dense model with it on the same samples.
 
+    Where a Softmax gives an output, its logits are compared.
+
     Args:
         model: The dense model.
         worker: Runs them.
@@ -160,6 +163,7 @@ class Judge:
 
     def __init__(self, model: ir.Model, worker: Worker, feeds: Sequence[Mapping[str, Any]]) -> None:
         self.worker, self.feeds = worker, feeds
+        self.softmaxes = final_softmaxes(model)
         with stage(model) as staged:
             self.bytes = staged.bytes
             self.wanted = self._answers(staged.model_path)
@@ -170,7 +174,9 @@ class Judge:
         found = {}
         for name, first in runs[0].items():
             if isinstance(first, np.ndarray) and first.dtype.kind == "f":
-                parts = [np.asarray(run[name], np.float64).reshape(-1) for run in runs]
+                soft = self.softmaxes.get(name)
+                arrays = (run[name] if soft is None else soft.logits(run[name]) for run in runs)
+                parts = [np.asarray(a, np.float64).reshape(-1) for a in arrays]
                 found[name] = np.concatenate(parts)
         return found
 

@@ -6,11 +6,13 @@ import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis.logits import Softmax
 from onnxslim.graph import edit
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.specs import Feed
@@ -176,10 +178,16 @@ class Judged:
     Args:
         session: Of the float model.
         feeds: Held-back samples.
+        softmaxes: Those that give an output, by its name.
     """
 
-    def __init__(self, session: Session, feeds: Sequence[Feed]) -> None:
-        self.feeds = list(feeds)
+    def __init__(
+        self,
+        session: Session,
+        feeds: Sequence[Feed],
+        softmaxes: Mapping[str, Softmax] = MappingProxyType({}),
+    ) -> None:
+        self.feeds, self.softmaxes = list(feeds), softmaxes
         self.answers = [session.run(feed) for feed in self.feeds]
         self.names = [spec.name for spec in session.outputs]
         floats = [n for n in self.names if any(is_float(x) for x in leaves(self.answers[0][n]))]
@@ -187,13 +195,25 @@ class Judged:
 
     def stats(self, session: Session) -> dict[str, Stats]:
         """Differences per output; another type of floats (float16) is no difference of its own."""
+        return self.compared(session)[0]
+
+    def compared(self, session: Session) -> tuple[dict[str, Stats], float]:
+        """Differences per output, and how close all are in dB: by logits where there is a Softmax.
+
+        The second is for choices: it does not hang on the samples that lie between classes.
+        """
         stats = {name: Stats() for name in self.names}
+        inner = {name: Stats() for name in self.softmaxes if name in stats}
         for feed, answer in zip(self.feeds, self.answers, strict=True):
             found = session.run(fed(session, feed))
             for name in self.names:
                 wanted = getattr(answer[name], "dtype", None)
-                stats[name].add(answer[name], _as(found[name], wanted))
-        return stats
+                given = _as(found[name], wanted)
+                stats[name].add(answer[name], given)
+                if name in inner:
+                    logits = self.softmaxes[name].logits
+                    inner[name].add(logits(answer[name]), logits(given))
+        return stats, self.sqnr({**stats, **inner})
 
     def sqnr(self, stats: Mapping[str, Stats]) -> float:
         """Mean over the float outputs that say something, in dB; at most 100 each."""
