@@ -28,9 +28,10 @@ from _launch import launch
 from _peers import ROOT
 
 from onnxslim.analysis.shapes import infer_shapes
-from onnxslim.api.lab import Lab, split
+from onnxslim.api.lab import Lab
 from onnxslim.api.optimizing import optimize
 from onnxslim.api.options import RunOptions
+from onnxslim.api.split import split
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.runtime.data import DataOptions, open_data
 from onnxslim.runtime.specs import specs_of

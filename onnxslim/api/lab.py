@@ -5,11 +5,10 @@ A try is a pass value: it is run on a copy of the model, and the copy on held-ba
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from glob import escape
@@ -23,7 +22,8 @@ from onnxslim.analysis.logits import final_softmaxes
 from onnxslim.analysis.quantization.observe import Observations, cache_path, sample_sizes
 from onnxslim.analysis.quantization.plan import Layer, Plan
 from onnxslim.api.options import RunOptions
-from onnxslim.api.sizing import sample_bytes, tensor_bytes
+from onnxslim.api.sizing import tensor_bytes
+from onnxslim.api.split import Again, Samples
 from onnxslim.api.stages import entries_of
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.save import Staged, stage
@@ -34,21 +34,13 @@ from onnxslim.pipeline.recipes import Recipe
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import parse_pass
 from onnxslim.report.entries import PassEntry
-from onnxslim.runtime.data import DataSource
-from onnxslim.runtime.protocol import nbytes
 from onnxslim.runtime.session import Session
-from onnxslim.runtime.specs import Feed
 from onnxslim.runtime.worker import Worker
 from onnxslim.verify.compare import Stats
 from onnxslim.verify.quantized import Judged, speedup
 
 logger = logging.getLogger(__name__)
 
-BATCH, BATCH_BYTES = 32, 7 << 19
-"""Samples at once, and bytes that all their tensors take."""
-JUDGED_SAMPLES, JUDGED_BYTES = 64, 4 << 20
-WHOLE = 8
-"""Of fewer batches, all are observed and judged on."""
 FITS = ("reconstruct-integers", "reconstruct-integers{refit=false}")
 """Ways to choose integers, until one helps."""
 AUTO = ("minmax", "mse", "percentile")
@@ -57,56 +49,6 @@ CLEAR_GAIN, LEAST_GAIN = 1.25, 1.1
 """Times as fast as float that need no further search, and that are the least worth integers."""
 CLOSE = 30.0
 """dB that a result must reach that is less than clearly faster."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Calibration data in two parts: to observe and to judge on.
-
-    Attributes:
-        source: All samples.
-        count: How many there are.
-        judged: Numbers of the batches held back; all are observed as well when there are few.
-        few: Nothing is held back from observing.
-    """
-
-    source: DataSource
-    count: int
-    judged: frozenset[int]
-    few: bool
-
-    @property
-    def batches(self) -> int:
-        """How many feeds there are, held-back ones included."""
-        return -(-self.count // self.source.batch_size)
-
-    def observed(self) -> Iterator[Feed]:
-        """What ranges are searched on."""
-        return (f for i, f in enumerate(self.source.feeds()) if self.few or i not in self.judged)
-
-    def held_back(self) -> Iterator[Feed]:
-        """What results are judged on."""
-        return (f for i, f in enumerate(self.source.feeds()) if i in self.judged)
-
-
-def split(source: DataSource, model: ir.Model | None = None) -> Samples:
-    """Every fourth batch is held back, up to a number of samples and of bytes.
-
-    Args:
-        source: The samples.
-        model: Batches are small where its tensors are large: nothing grows with the samples.
-    """
-    count = len(source)
-    first = next(iter(source.rebatched(1)))
-    row = sum(map(nbytes, first.feeds.values())) // max(first.count, 1)
-    held = row if model is None else sample_bytes(model, first.feeds)
-    size = max(1, min(BATCH, BATCH_BYTES // max(held, 1), count // 8))
-    source = source.rebatched(size)
-    first_ones = sum(1 for _ in itertools.islice(source.feeds(), WHOLE))
-    batches = -(-count // source.batch_size) if first_ones == WHOLE else first_ones
-    most = max(1, min(JUDGED_SAMPLES // size, JUDGED_BYTES // max(row * size, 1)))
-    numbers = range(batches) if batches < 8 else range(3, batches, 4)
-    return Samples(source, count, frozenset(itertools.islice(numbers, most)), batches < WHOLE)
 
 
 @dataclass(frozen=True)
@@ -198,7 +140,7 @@ class Lab:
             self.session, list(self.samples.held_back()), final_softmaxes(self.model)
         )
         first = next(self.samples.source.feeds(), None)
-        feeds = _Again(self.samples.observed)
+        feeds = Again(self.samples.observed)
         self.observations = Observations(
             feeds=feeds,
             sizes=sample_sizes(self.model, first),
@@ -228,7 +170,7 @@ class Lab:
         missing = self.observations.missing(names)
         if missing:
             step = self._counter("observing batch")
-            feeds = _Again(self.samples.observed)
+            feeds = Again(self.samples.observed)
             self.observations.see(self.session, missing, feeds, step, self.samples.batches)
             if path is not None:
                 self.observations.save(path)
@@ -237,7 +179,7 @@ class Lab:
         """Add the held-back samples to what was seen, once nothing has to be judged any more."""
         if not self.samples.few:
             seen = list(self.observations.histograms)
-            self.observations.see(self.session, seen, _Again(self.samples.held_back))
+            self.observations.see(self.session, seen, Again(self.samples.held_back))
 
     def _counter(self, text: str) -> Callable[[int], None]:
         return lambda number: self.on_step(f"{text} {number} of {self.samples.batches}")
@@ -391,16 +333,3 @@ class Lab:
             else:
                 low = middle
         return best, high
-
-
-@dataclass(frozen=True)
-class _Again:
-    """An iterable from a function that starts an iteration."""
-
-    start: Callable[[], Iterator[Feed]]
-
-    def __iter__(self) -> Iterator[Feed]:
-        return self.start()
-
-
-__all__ = ["AUTO", "Attempt", "Lab", "Pass", "Samples", "split"]

@@ -15,7 +15,7 @@ from onnxslim.analysis.quantization.plan import Plan
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api.checking import Check, Gates, Judgement
 from onnxslim.api.equalizing import equalized
-from onnxslim.api.lab import AUTO, Attempt, Done, Lab, Samples, run_passes, split
+from onnxslim.api.lab import AUTO, Attempt, Done, Lab, run_passes
 from onnxslim.api.optimizing import FEEDS, optimize
 from onnxslim.api.options import RunOptions
 from onnxslim.api.plausible import contradiction
@@ -30,6 +30,7 @@ from onnxslim.api.quantized import (
 )
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
+from onnxslim.api.split import Samples, split
 from onnxslim.errors import CalibrationError, UsageError
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.opset import raise_opset

@@ -12,8 +12,8 @@ import onnx
 import pytest
 
 from onnxslim.analysis.shapes import infer_shapes
-from onnxslim.api.lab import BATCH, BATCH_BYTES, split
 from onnxslim.api.sizing import sample_bytes
+from onnxslim.api.split import BATCH, BATCH_BYTES, split
 from onnxslim.graph.load import from_proto
 from onnxslim.runtime.data import open_data
 from onnxslim.runtime.specs import specs_of

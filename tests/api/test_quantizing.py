@@ -16,8 +16,8 @@ import pytest
 import onnxslim
 from onnxslim.api import lab
 from onnxslim.api.checking import Judgement
-from onnxslim.api.lab import split
 from onnxslim.api.quantizing import quantize
+from onnxslim.api.split import split
 from onnxslim.errors import CalibrationError, TargetError, UsageError, WorkerError
 from onnxslim.runtime.data import open_data
 from onnxslim.runtime.specs import specs_of
