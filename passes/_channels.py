@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.pipeline.staged import reads
+from onnxslim.graph.reach import reads
 
 Array = npt.NDArray[Any]
 

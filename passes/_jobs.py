@@ -10,13 +10,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.graph import edit
+from onnxslim.graph.reach import reads
 from onnxslim.passes._layers import OPS, Layer
 from onnxslim.passes._linear import constant, narrow
 from onnxslim.passes._prior import Source
 from onnxslim.passes._recurrent import GATES, Gates
 from onnxslim.passes._targets import Target
 from onnxslim.pipeline.context import PassContext
-from onnxslim.pipeline.staged import reads
 
 Array = npt.NDArray[Any]
 
@@ -65,19 +65,6 @@ def levels_of(model: ir.Model) -> dict[ir.Node, int]:
             if maker is not None and maker in found:
                 level = max(level, found[maker] + edit.is_op(maker, *OPS, *GATES))
         found[node] = level
-    return found
-
-
-def above(node: ir.Node) -> set[ir.Node]:
-    """Every node that a node depends on."""
-    found: set[ir.Node] = set()
-    stack = [node]
-    while stack:
-        for value in reads(stack.pop()):
-            maker = value.producer()
-            if maker is not None and maker not in found:
-                found.add(maker)
-                stack.append(maker)
     return found
 
 

@@ -14,9 +14,10 @@ import onnx_ir as ir
 from onnxslim.analysis.gradient.tape import Tape
 from onnxslim.analysis.symbols import substitute
 from onnxslim.graph import edit
+from onnxslim.graph.reach import reads
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
-from onnxslim.pipeline.staged import Store, piece, read_feeds, reads
+from onnxslim.pipeline.staged import Store, piece, read_feeds
 
 if TYPE_CHECKING:
     from onnxslim.runtime.session import Session

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from onnxslim.analysis.reconstruction.fit import Chunk, Problem
 from onnxslim.graph import edit
-from onnxslim.passes._jobs import Job, above, levels_of, origin
+from onnxslim.graph.reach import ancestors, reads
+from onnxslim.passes._jobs import Job, levels_of, origin
 from onnxslim.passes._layers import NOT_CONSTANT, OPS, Layer, read_layer
 from onnxslim.passes._linear import MAX_COPY
 from onnxslim.passes._prior import Source, find_source, prior
@@ -96,7 +97,7 @@ class Repair:
             return True
         nodes = {layer.node for layer in job.layers}
         for layer in job.layers:
-            if nodes & above(layer.node):
+            if nodes & ancestors(reads(layer.node)):
                 return self.ctx.skip(layer.node, "its weight is used again further on")
         return True
 
@@ -164,7 +165,7 @@ class Repair:
         node = value.producer()
         if node is None:
             return True
-        return not (above(node) | {node}) & self._waiting
+        return not (ancestors(reads(node)) | {node}) & self._waiting
 
     def _problem(self, job: Job, own: Stages, dense: Stages) -> Problem:
         first, target = job.layers[0], job.targets[0]

@@ -22,6 +22,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import CalibrationError, UnsupportedModelError
 from onnxslim.graph import edit
+from onnxslim.graph.reach import ancestors, reads
 
 if TYPE_CHECKING:
     import onnx
@@ -190,14 +191,7 @@ class Stages:
 
     def _ancestors(self, values: Sequence[ir.Value]) -> dict[ir.Node, None]:
         """Nodes needed for these values from what is kept, in graph order; constants left out."""
-        found: set[ir.Node] = set()
-        stack = [v for v in values if v.name not in self._store]
-        while stack:
-            node = stack.pop().producer()
-            if node is None or node in found:
-                continue
-            found.add(node)
-            stack += [v for v in reads(node) if v.name not in self._store]
+        found = ancestors(values, lambda v: v.name in self._store)
         return {node: None for node in self.model.graph if node in found}
 
     def _fixed(self, value: ir.Value) -> bool:
@@ -236,33 +230,6 @@ class Stages:
                 feeds = {name: self._store.get(name, batch) for name in given}
                 for name, value in session.run(feeds, kept).items():
                     self._store.add(name, value)
-
-
-def reads(node: ir.Node) -> list[ir.Value]:
-    """Values of the main graph that a node reads, those its subgraphs capture included."""
-    found = {id(v): v for v in node.inputs if v is not None}
-    inner = edit.subgraphs(node)
-    if inner:
-        own = {id(g) for g in _deep(node)}
-        for graph in _deep(node):
-            local = {id(v) for v in (*graph.inputs, *graph.initializers.values())}
-            for deep in graph:
-                for value in deep.inputs:
-                    if value is None or id(value) in local:
-                        continue
-                    maker = value.producer()
-                    outside = id(maker.graph) not in own if maker is not None else True
-                    if outside:
-                        found.setdefault(id(value), value)
-    return [v for v in found.values() if v.name]
-
-
-def _deep(node: ir.Node) -> list[ir.Graph]:
-    graphs = list(edit.subgraphs(node))
-    for graph in graphs:
-        for inner in graph:
-            graphs += edit.subgraphs(inner)
-    return graphs
 
 
 def _values(model: ir.Model) -> dict[str, ir.Value]:

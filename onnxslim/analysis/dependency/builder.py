@@ -105,7 +105,12 @@ class Builder:
         if tensor is not None:
             return [self.atoms.fresh(n) if n > 1 else None for n in tensor.shape.numpy()]
         dims = shape_of(value)
-        return None if dims is None else [None] * len(dims)
+        if dims is None:
+            return None
+        if value.is_graph_input() and (value.const_value is not None or len(dims) == 1):
+            # A parameter that callers may replace: whatever follows it is frozen with it.
+            return [self.atoms.fresh(n) if isinstance(n, int) and n > 1 else None for n in dims]
+        return [None] * len(dims)
 
     def is_constant(self, value: ir.Value | None) -> bool:
         """True for weights."""

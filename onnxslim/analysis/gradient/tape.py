@@ -21,6 +21,7 @@ from onnxslim.analysis.gradient import (  # noqa: F401 (they register their rule
 )
 from onnxslim.analysis.gradient.rule import ENDS, Array, Call, rule_of
 from onnxslim.graph import edit
+from onnxslim.graph.reach import ancestors
 
 WEIGHTS: Mapping[str, frozenset[int]] = {
     "BatchNormalization": frozenset((1, 2)),
@@ -49,7 +50,7 @@ class Tape:
     def __init__(self, model: ir.Model, targets: Iterable[ir.Value]) -> None:
         self.opset = model.graph.opset_imports.get("", 1)
         self.targets = list(targets) if self.opset >= OLDEST else []
-        self.ancestors = _ancestors(model.graph, self.targets)
+        self.ancestors = ancestors(self.targets)
         if not all(_repeats(node) for node in self.ancestors):
             self.targets, self.ancestors = [], set()
         order = [node for node in model.graph if node in self.ancestors]
@@ -159,22 +160,6 @@ def _array(value: ir.Value, values: Mapping[str, Any]) -> Any:
     found = values.get(str(value.name))
     if found is None and value.is_initializer() and value.const_value is not None:
         return value.const_value.numpy()
-    return found
-
-
-def _ancestors(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Node]:
-    """Nodes of the main graph that the targets depend on."""
-    found: set[ir.Node] = set()
-    stack = [v.producer() for v in targets]
-    while stack:
-        node = stack.pop()
-        if node is None or node in found:
-            continue
-        found.add(node)
-        inner = [n for g in edit.subgraphs(node) for n in g.all_nodes()]
-        for reader in (node, *inner):
-            makers = (v.producer() for v in reader.inputs if v is not None)
-            stack += [m for m in makers if m is not None and m.graph is graph]
     return found
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import onnx
 import pytest
 
+from onnxslim.analysis.dependency.analyze import analyze
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.graph.load import from_proto
 from tests.analysis.dependency import test_movement
 from tests.analysis.dependency.oracle import Ruled, rule
 from tests.analysis.dependency.test_computing import CASES, model_of
@@ -60,3 +66,32 @@ def test_a_product_that_transposes_its_batch_is_left_alone(side: str) -> None:
     ruled = rule(proto)
     assert ruled.classes() == []
     assert "it transposes batch axes" in str(ruled.builder.atoms.reasons)
+
+
+_NORM = "b = BatchNormalization(a, s, t, m, v)"
+_REPLACEABLE = {
+    "mean": (_NORM, "m"),
+    "scale": (_NORM, "s"),
+    "bias of a convolution": ("b = Conv(a, w3, t)", "t"),
+    "filters": ("b = Conv(a, w3, t)", "w3"),
+    "slope": ("b = PRelu(a, p)", "p"),
+    "factor": ("b = Mul(a, p)", "p"),
+}
+
+
+@pytest.mark.parametrize("case", _REPLACEABLE)
+def test_what_follows_a_parameter_that_callers_may_replace_stays(case: str) -> None:
+    body, name = _REPLACEABLE[case]
+    given = {
+        "w1": (32, 3, 3, 3), "w2": (4, 32, 3, 3), "w3": (32, 32, 1, 1), "p": (32, 1, 1),
+        **dict.fromkeys("stm", (32,)), "v": np.ones(32, np.float32),
+    }  # fmt: skip
+    text = f"a = Conv(x, w1)  {body}  r = Relu(b)  y = Conv(r, w2)"
+    used = {k: given[k] for k in given if re.search(rf"\b{k}\b", text)}
+    whole = net(text, x="float[2,3,8,8]", **used)
+    part = net(text, x="float[2,3,8,8]", **used, overridable=(name,))
+    for proto, coupled in ((whole, True), (part, False)):
+        model = from_proto(proto)
+        infer_shapes(model)
+        sites = {(s.value.name, s.axis) for g in analyze(model).groups for s in g.sites}
+        assert (("w2", 1) in sites) == coupled
