@@ -10,6 +10,7 @@ from typing import Literal
 
 from onnxslim.analysis.dependency.groups import Group
 from onnxslim.errors import UsageError
+from onnxslim.graph import edit
 
 Kind = Literal["ratio", "macs", "params"]
 
@@ -129,12 +130,14 @@ class Granularity:
         halvings: How often the defaults were halved to meet a budget.
         blocks: Which widths fill blocks of 16 channels, or are below: ``all`` of them, those of
             ``grouped`` convolutions, or ``none``.
+        parts: Of grouped convolutions, each part fills blocks.
     """
 
     round_to: int | None = None
     min_channels: int | None = None
     halvings: int = 0
     blocks: Literal["all", "grouped", "none"] = "none"
+    parts: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("round-to", self.round_to), ("min-channels", self.min_channels)):
@@ -149,7 +152,7 @@ class Granularity:
     def halved(self) -> Granularity | None:
         """Half the defaults; None when nothing is left to halve: given values stay."""
         if self.blocks != "none":
-            return replace(self, blocks="none")
+            return replace(self, blocks="none", parts=False)
         if self.halvings >= 16 or (self.round_to is not None and self.min_channels is not None):
             return None
         return Granularity(self.round_to, self.min_channels, self.halvings + 1)
@@ -180,5 +183,21 @@ class Granularity:
         if group.width <= 1 and (
             self.blocks == "all" or self.blocks == "grouped" and group.cell_count > 1
         ):
-            lower = [n for n in lower if n % BLOCK == 0 or n < BLOCK]
+            parts = parts_in_blocks(group) if self.parts else ()
+            lower = [
+                n
+                for n in lower
+                if (n % BLOCK == 0 or n < BLOCK) and all((n // p) % BLOCK == 0 for p in parts)
+            ]
         return [group.size, *lower]
+
+
+def parts_in_blocks(group: Group) -> set[int]:
+    """Numbers of parts that grouped convolutions compute in blocks of channels each.
+
+    A part that does not fill its blocks would make them leave the blocked layout: slower than
+    before. Parts of a single block cannot become narrower; they are left out.
+    """
+    convolutions = {site.node for site in group.sites if edit.is_op(site.node, "Conv")}
+    counts = {int(edit.attr(node, "group", 1)) for node in convolutions} - {1}
+    return {n for n in counts if group.size >= 2 * BLOCK * n and group.size % (BLOCK * n) == 0}

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.allocation import allocate
-from onnxslim.analysis.budget import BLOCK, Budget, Granularity
+from onnxslim.analysis.budget import BLOCK, Budget, Granularity, parts_in_blocks
 from onnxslim.analysis.dependency import Dependency, Frozen, Group, Kept
 from onnxslim.analysis.dependency.groups import Mask
 from onnxslim.analysis.pruned_cost import (
@@ -113,8 +113,11 @@ _BLOCKS: tuple[tuple[Literal["all", "grouped"], float | None], ...] = (
 """Which widths fill blocks, and how much larger than the part of the MACs the part of the blocks
 computed may be."""
 
-_CLEARLY = 0.8
-"""Part of a loss that is clearly smaller."""
+_CLEARLY, _FAR = 0.8, 0.5
+"""Parts of a loss that are clearly, and far smaller."""
+
+_UNEVEN = 0.05
+"""Variance of the parts that groups keep below which widths are even enough."""
 
 
 class Planner:
@@ -212,9 +215,9 @@ class Planner:
         """
         grain: Granularity = self.wishes.granularity
         if budget.kind == "macs" and grain.round_to is None:
-            in_blocks = self._in_blocks(budget, scores, before or {}, grain, errors)
-            if in_blocks is not None:
-                return in_blocks
+            filled = self._filled(budget, scores, before or {}, grain, errors)
+            if filled is not None:
+                return filled
         while True:
             items = self._candidates(scores, before or {}, grain)
             removed, reached = self._select(budget, items, errors)
@@ -225,7 +228,7 @@ class Planner:
                 raise TargetError(self._missed(budget, reached))
             grain = finer
 
-    def _in_blocks(
+    def _filled(
         self,
         budget: Budget,
         scores: Mapping[int, Array],
@@ -233,12 +236,33 @@ class Planner:
         grain: Granularity,
         errors: Mapping[int, Array] | None,
     ) -> Decision | None:
-        """Widths that fill blocks of channels; None where too little of the budget can be used so.
+        """Widths that fill blocks of channels, those of the parts of grouped convolutions if the
+        loss is not far larger so; None where too little of the budget can be used so.
+        """
+        whole = self._in_blocks(budget, scores, before, grain, errors)
+        if not any(map(parts_in_blocks, self.groups)):
+            return None if whole is None else whole[1]
+        fast = self._in_blocks(budget, scores, before, replace(grain, parts=True), errors)
+        if fast is None or whole is None:
+            fast = fast or whole
+        elif whole[0] < _FAR * fast[0] and (errors is not None or fast[0] > _UNEVEN):
+            fast = whole
+        return None if fast is None else fast[1]
+
+    def _in_blocks(
+        self,
+        budget: Budget,
+        scores: Mapping[int, Array],
+        before: Mapping[int, Mask],
+        grain: Granularity,
+        errors: Mapping[int, Array] | None,
+    ) -> tuple[float, Decision] | None:
+        """Loss and widths that fill blocks of channels.
 
         Either all fill them, or, if the loss is clearly smaller so, no more blocks are computed
         than the budget allows by a little.
         """
-        found: list[tuple[float, Decision]] = []
+        found: tuple[float, Decision] | None = None
         for blocks, slack in _BLOCKS:
             own = replace(grain, blocks=blocks)
             items = self._candidates(scores, before, own)
@@ -250,9 +274,9 @@ class Planner:
                 if errors is None
                 else sum(float(errors[group][count]) for group, count in removed.items())
             )
-            if not found or loss < _CLEARLY * found[0][0]:
-                found.append((loss, self._decision(budget, own, items, removed)))
-        return found[-1][1] if found else None
+            if found is None or loss < _CLEARLY * found[0]:
+                found = loss, self._decision(budget, own, items, removed)
+        return found
 
     def _candidates(
         self, scores: Mapping[int, Array], before: Mapping[int, Mask], grain: Granularity

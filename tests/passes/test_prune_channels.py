@@ -233,3 +233,22 @@ def test_widths_fill_blocks_unless_that_makes_them_uneven(part: float, widths: l
     wide = net(WIDE, x="float[N,3,8,8]", w1=(128, 3, 1, 1), **SAME)
     _, decision, _ = prune(wide, f"prune-channels{{macs={part}}}")
     assert sorted(int(stays.sum()) for _, stays in decision.groups) == widths
+
+
+@pytest.mark.parametrize(("part", "widths"), [(0.5, [64, 96, 104]), (0.25, [64, 64, 56])])
+def test_the_parts_of_grouped_convolutions_fill_blocks(part: float, widths: list[int]) -> None:
+    """Its parts of 64 channels become 48, 32 or 16, while others may be of any multiple of 8."""
+    body = WIDE.replace("Conv(a, w2)", "Conv<group = 2>(a, w2)")
+    given = {**SAME, "w2": (128, 64, 3, 3)}
+    wide = net(body, x="float[N,3,8,8]", w1=(128, 3, 1, 1), **given)
+    _, decision, _ = prune(wide, f"prune-channels{{macs={part}}}")
+    assert [int(stays.sum()) for _, stays in decision.groups] == widths
+
+
+def test_widths_do_not_become_far_more_uneven_for_blocks() -> None:
+    """With whole blocks one of them would be cut to a half and the other not at all."""
+    body = "h = Conv(x, w1)  a = Relu(h)  g = Conv<group = 2>(a, w2)  b = Relu(g)  y = Conv(b, w3)"
+    given = {"w1": (128, 8, 3, 3), "w2": (64, 64, 3, 3), "w3": (4, 64, 1, 1)}
+    wide = net(body, x="float[N,8,8,8]", **given)
+    _, decision, _ = prune(wide, "prune-channels{macs=0.7}")
+    assert [int(stays.sum()) for _, stays in decision.groups] == [96, 48]
