@@ -8,7 +8,8 @@ CONTRIBUTING.md says)::
 
 A mutant is *killed* by a failing test or by the time limit, and *alive* otherwise; one on a line
 that no test executes is alive, too. Prints the survivors as differences. The tests of a mutant run
-in two turns: those of the file that is named after the changed one, then the others.
+in three turns: those of the file that is named after the changed one, those of its area
+(tests/passes, tests/analysis), then the others.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("passes", "onnxslim/analysis")
 MEMORY = 12 << 30
 """Bytes of address space of a test run: a fault may ask for any amount."""
-MOST = 100
-"""Tests in one turn; of more, a seeded choice is run."""
+MOST, NEAR = 100, 300
+"""Tests in one turn, and in that of the changed file's own area; of more, a seeded choice is run."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,16 @@ def _place(mutant: Mutant) -> tuple[bool, range]:
 
 
 def turns(mutant: Mutant, tests: Sequence[str], rng: random.Random) -> list[list[str]]:
-    """The tests of the file named after the changed one, then the others."""
+    """The tests of the file named after the changed one, of its area, then the others."""
     stem = Path(mutant.path).stem.lstrip("_")
-    own = [t for t in tests if f"test_{stem}" in t.split("::")[0]]
-    others = [t for t in tests if t not in set(own)]
+    area = f"tests/{mutant.path.removeprefix('onnxslim/').split('/')[0]}/"
+    parts: tuple[list[str], ...] = ([], [], [])
+    for test in tests:
+        own = f"test_{stem}" in test.split("::")[0]
+        parts[0 if own else 1 if test.startswith(area) else 2].append(test)
     return [
-        sorted(rng.sample(part, MOST)) if len(part) > MOST else part
-        for part in (own, others)
+        sorted(rng.sample(part, most)) if len(part) > most else part
+        for part, most in zip(parts, (MOST, NEAR, MOST), strict=True)
         if part
     ]
 

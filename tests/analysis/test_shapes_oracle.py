@@ -189,6 +189,19 @@ def _constant(proto: onnx.ModelProto, given: Sequence[Any]) -> tuple[onnx.ModelP
     return copy, left
 
 
+def _unranked(proto: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
+    """Models of which nothing says the shape of one input, or of any."""
+    count = len(proto.graph.input)
+    for indices in [*((i,) for i in range(count)), range(count)][: count + (count > 1)]:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        for index in indices:
+            copy.graph.input[index].type.tensor_type.ClearField("shape")
+        for value in copy.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        yield copy
+
+
 def _facts_against(proto: onnx.ModelProto, given: Sequence[Any], real: Sequence[Any]) -> list[str]:
     model = ir.from_proto(proto)
     problems: list[str] = []
@@ -212,6 +225,8 @@ def test_the_examples_of_every_operator() -> None:
             found += [f"{case.name}: {x}" for x in _facts_against(proto, given_, real)]
             fixed, left = _constant(proto, given_)
             found += [f"{case.name}: {x}" for x in _facts_against(fixed, left, real)]
+            for bare in _unranked(case.model):
+                found += [f"{case.name}: {x}" for x in _facts_against(bare, given_, real)]
     assert found == []
     assert len(cases) > 1000
 

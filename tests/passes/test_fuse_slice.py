@@ -215,3 +215,9 @@ def test_inside_a_subgraph() -> None:
     branch = "{r = Slice(x, starts_s1, ends_s1, axes_s1)}"
     lines = [f"y = If(c) else_branch={{q = Relu(x)}} then_branch={branch}"]
     assert_pass(PASS, model, lines)
+
+
+def test_exporters_write_the_largest_integer_for_the_end() -> None:
+    assert all(Range(0, end).is_all for end in (2**31 - 1, 2**63 - 1))
+    assert not Range(0, 2**31 - 2).is_all
+    assert not Range(1, 2**31 - 1).is_all and not Range(0, 2**31 - 1, 2).is_all

@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -98,11 +98,6 @@ class Observations:
         if not count:
             raise CalibrationError("there are no calibration samples; give some with --data")
         self.histograms.update(used)
-
-    def copy(self) -> Observations:
-        """The same histograms, which may then be added to apart."""
-        copied = {n: h.fresh().load(h.state()) for n, h in self.histograms.items()}
-        return replace(self, histograms=copied)
 
     def save(self, path: Path) -> bool:
         """Write the histograms, atomically; False when that is not possible."""

@@ -95,3 +95,14 @@ def test_what_follows_a_parameter_that_callers_may_replace_stays(case: str) -> N
         infer_shapes(model)
         sites = {(s.value.name, s.axis) for g in analyze(model).groups for s in g.sites}
         assert (("w2", 1) in sites) == coupled
+
+
+def test_channels_that_all_depend_on_each_other_stay_and_say_so() -> None:
+    """Each is added to its neighbour, so that none can leave alone."""
+    body = "h = Conv(x, w1)  g = Gather<axis = 1>(h, i)  s = Add(h, g)  y = Conv(s, w2)"
+    given = {"w1": (16, 3, 1, 1), "w2": (4, 16, 1, 1), "i": [*range(1, 16), 0]}
+    model = from_proto(net(body, x="float[2,3,8,8]", **given))
+    infer_shapes(model)
+    found = analyze(model)
+    assert found.groups == ()
+    assert ("h", "all of it depends on each other") in {(f.layer, f.reason) for f in found.frozen}
