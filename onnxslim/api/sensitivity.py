@@ -206,7 +206,7 @@ class _Bench:
 
     def _measured(self, model: ir.Model, feeds: Share) -> Statistics:
         with stage(model) as staged, self.worker.session(staged.model_path) as session:
-            return measure(session, feeds, self.dependency.groups)
+            return measure(session, feeds, self.dependency.groups, covariances=True)
 
     def run(
         self, ids: Sequence[int], ratios: Sequence[float], say: Callable[[str], None]

@@ -75,22 +75,24 @@ def measure(
     session: Session,
     feeds: Iterable[Mapping[str, Any]],
     groups: Iterable[Group],
+    *,
+    covariances: bool = False,
 ) -> Statistics:
     """Stream calibration data through a model and measure the tensors of all groups.
-
-    Moments of all, covariances of those that layers with weights read.
 
     Args:
         session: The model that the groups are of, ONNX Runtime's optimizer off.
         feeds: Batches of calibration data.
         groups: Groups of the model.
+        covariances: Measure those of the tensors that layers read, too.
     """
     groups = list(groups)
     keys = dict.fromkeys((s.value.name or "", s.axis) for s in measured_sites(groups))
     reducers: dict[str, list[Reducer]] = {}
     for name, axis in keys:
         reducers.setdefault(name, []).append(Moments(axis))
-    for name, axis in _wide_sites(groups):
+    wide = _wide_sites(groups) if covariances else {}
+    for (name, axis), _ in wide.items():
         reducers[name].append(Gram(axis, max_rows=_ROWS))
     if not reducers:
         return Statistics()

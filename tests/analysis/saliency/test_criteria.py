@@ -267,6 +267,7 @@ def test_measured_moments_are_those_of_the_activations() -> None:
     feeds = [{"x": rng.standard_normal((n, 3, 5, 5)).astype(np.float32)} for n in (2, 3)]
     with shared_worker().session(to_proto(model).SerializeToString()) as session:
         facts = measure(session, feeds, [found])
+        more = measure(session, feeds, [found], covariances=True)
         with session.exposing(["a"]) as tapped:
             values = [tapped.run(feed, ["a"])["a"] for feed in feeds]
     a = np.moveaxis(np.concatenate(values), 1, 0).reshape(6, -1).astype(np.float64)
@@ -276,6 +277,10 @@ def test_measured_moments_are_those_of_the_activations() -> None:
     np.testing.assert_allclose(moment.mean_abs, np.abs(a).mean(axis=1))
     np.testing.assert_allclose(moment.mean_square, (a**2).mean(axis=1))
     np.testing.assert_allclose(moment.zeros, (a == 0).mean(axis=1))
+    assert facts.covariance(found.sites[3]) is None
+    spread = more.covariance(found.sites[3])
+    assert spread is not None
+    np.testing.assert_allclose(spread, np.cov(a, bias=True), atol=1e-9)
 
 
 def test_scores_without_any_energy_are_zero() -> None:
