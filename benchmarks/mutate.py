@@ -226,13 +226,20 @@ def difference(mutant: Mutant, source: bytes) -> str:
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
-def draw(count: int, seed: int, only: str) -> list[Mutant]:
-    """A seeded choice of all faults of the files whose path holds ``only``."""
+def draw(count: int, seed: int, only: str, since: float) -> list[Mutant]:
+    """A seeded choice of all faults of the files whose path holds ``only``.
+
+    Files changed after ``since`` are left out: the coverage does not know their lines.
+    """
     every: list[Mutant] = []
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
-            if only in name:
+            if only not in name:
+                continue
+            if path.stat().st_mtime > since:
+                print(f"left out, changed since the coverage was made: {name}")
+            else:
                 every += mutants(name, path.read_bytes())
     return random.Random(seed).sample(every, min(count, len(every)))
 
@@ -256,10 +263,10 @@ def main() -> None:
     options = parser.parse_args()
     coverage, rng = Coverage(options.coverage), random.Random(options.seed)
     verdicts: list[Verdict] = []
-    known = earlier(options.json)
+    known, made = earlier(options.json), options.coverage.stat().st_mtime
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Tree(Path(folder).resolve(), options.limit)
-        for mutant in draw(options.count, options.seed, options.only):
+        for mutant in draw(options.count, options.seed, options.only, made):
             verdict = known.get(mutant) or judge(tree, coverage, mutant, rng)
             verdicts.append(verdict)
             where = f"{mutant.path}:{mutant.line} {mutant.kind}"

@@ -82,6 +82,40 @@ def test_the_weakest_leave() -> None:
     assert decision.kept.axes["w1"][0].tolist() == [*range(5), *range(21, 32)]
 
 
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("h = MatMul(w1, x)  r = Relu(h)  y = MatMul(w2, r)", (16, 8)),
+        ("h = Gemm(w1, x)  r = Relu(h)  y = Gemm(w2, r)", (16, 8)),
+        ("h = Gemm<transA = 1>(v1, x)  r = Relu(h)  y = Gemm(w2, r)", (8, 16)),
+        ("h = Gemm(w1, x)  r = Relu(h)  y = Gemm<transA = 1>(v2, r)", (16, 8)),
+    ],
+)
+def test_rows_of_weights_on_the_left_are_units(body: str, kept: tuple[int, int]) -> None:
+    shapes = {"w1": (32, 8), "v1": (8, 32), "w2": (4, 32), "v2": (32, 4)}
+    given = {name: size for name, size in shapes.items() if name in body}
+    model, decision, _ = prune(net(body, x="float[8,5]", **given), "prune-channels{ratio=0.5}")
+    assert [g.size for g, _ in decision.groups] == [32]
+    assert shape(model, "v1" if "v1" in body else "w1") == kept
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "e = Expand(z, s)",
+        "e = ConstantOfShape(s)",
+        "q = Expand(z, s)  e = Neg(q)",
+    ],
+)
+def test_what_is_repeated_for_the_channels_shrinks_with_them(made: str) -> None:
+    body = f"h = Conv(x, w1)  {made}  a = Add(h, e)  r = Relu(a)  y = Conv(r, w2)"
+    given: dict[str, Any] = {"w1": (32, 3, 1, 1), "w2": (4, 32, 1, 1), "s": [1, 32, 1, 1]}
+    if "z" in made:
+        given["z"] = "float[1,1,1,1]"
+    model, _, _ = prune(net(body, x="float[N,3,6,6]", **given), "prune-channels{ratio=0.5}")
+    assert shape(model, "w1") == (16, 3, 1, 1)
+
+
 def test_a_residual_is_one_group() -> None:
     weights = {"w1": (16, 4, 1, 1), "w2": (16, 16, 1, 1), "w3": (4, 16, 1, 1)}
     rng = np.random.default_rng(0)

@@ -255,8 +255,7 @@ def _matmul(
     if len(a) > 1:
         row = 2 * len(a) - 3 - inner
         out.append(a[row])
-        if b.is_constant(left):
-            b.site(node, Role.PRODUCE, left, row)
+        b.site(node, Role.PRODUCE, left, row)
     if len(w) > 1:
         column = 2 * len(w) - 3 - summed
         out.append(w[column])
@@ -279,8 +278,7 @@ def _batch(b: Builder, node: ir.Node, left: ir.Value, right: ir.Value) -> Axes:
         for _, _, other, _ in met[1:]:
             labels = b.unite(labels, other, node)
         for value, index, _, _ in met:
-            if b.is_constant(value):
-                b.site(node, Role.PRODUCE, value, index)
+            b.site(node, Role.PRODUCE, value, index)
         out.append(labels)
     return out
 
