@@ -82,6 +82,14 @@ def test_gemm_behind_a_flatten() -> None:
     assert merged < 0.4 * before
 
 
+def test_a_transposed_convolution_only_gets_its_bias_corrected() -> None:
+    """A position of it sees only some of the taps."""
+    model = normalized("r = Relu(n)  y = ConvTranspose(r, w)", pairs((8, 4, 3, 3)), w=(8, 4, 3, 3))
+    kept = {**axes("r"), "w": {0: list(HALF)}}
+    before, mean, merged = errors(model, kept, draws((16, 4, 8, 8)), CorrectBias(), PASS)
+    assert merged == mean < before
+
+
 def test_every_block_of_a_grouped_convolution_guesses_by_itself() -> None:
     model = normalized(
         "r = Relu(n)  y = Conv<group = 2>(r, w, b)", pairs((8, 4, 3, 3)), w=(6, 4, 3, 3), b=(6,)
