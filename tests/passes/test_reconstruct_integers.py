@@ -125,6 +125,19 @@ def test_few_batches_are_split_within() -> None:
     assert improve(reference, model, feeds)[0] == 1
 
 
+def test_of_many_positions_some_are_taken() -> None:
+    """Others of equal number with another seed; enough to come closer."""
+    feeds = samples((6, 10, 10))
+    made = []
+    for seed in (0, 1):
+        reference, model = prepared(CASES[0][0], feeds, **CONV)
+        before = error(reference, model, feeds)
+        assert improve(reference, model, feeds, ReconstructIntegers(rows=800, seed=seed))[0] == 1
+        assert error(reference, model, feeds) < before
+        made.append(model_bytes(model))
+    assert made[0] != made[1]
+
+
 def test_wide_layers_only_get_a_bias() -> None:
     feeds = samples((32,))
     reference, model = prepared("y = Gemm(x, w, b)", feeds, **FLAT)

@@ -106,3 +106,19 @@ def test_channels_that_all_depend_on_each_other_stay_and_say_so() -> None:
     found = analyze(model)
     assert found.groups == ()
     assert ("h", "all of it depends on each other") in {(f.layer, f.reason) for f in found.frozen}
+
+
+@pytest.mark.parametrize("carried", ["s", "h"])
+def test_what_a_loop_carries_stays(carried: str) -> None:
+    """Whether its body gets it as a state, or reads it from outside."""
+    body = f"""h = Conv(x, w1)  y = Loop(n, go, h) <
+      body = b (int64 i, bool cin, float[2,16,8,8] s) => (bool cout, float[2,16,8,8] out) {{
+        cout = Identity(cin)  out = Neg({carried}) }}
+    >  z = Conv(h, w2)"""
+    given = {"w1": (16, 3, 1, 1), "w2": (4, 16, 1, 1), "n": np.int64(2), "go": np.bool_(True)}
+    outputs = {"y": "float[2,16,8,8]", "z": "float[2,4,8,8]"}
+    model = from_proto(net(body, x="float[2,3,8,8]", outputs=outputs, **given))
+    infer_shapes(model)
+    found = analyze(model)
+    assert found.groups == ()
+    assert any("the body of" in f.reason for f in found.frozen if f.layer == "h")
