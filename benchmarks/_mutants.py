@@ -76,26 +76,28 @@ class _Visitor:
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
     """The children that take part in a computation."""
-    left_out: set[int] = set()
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        left_out |= {id(d) for d in node.decorator_list}
-    for name in ("annotation", "returns"):
-        left_out.add(id(getattr(node, name, None)))
     if isinstance(node, ast.AnnAssign) and "ClassVar" in ast.unparse(node.annotation):
         return  # name and promise of a pass: texts and enumerations
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
         return
-    if isinstance(node, ast.Assert) or _is_quiet(node):
-        return
+    if isinstance(node, (ast.Assert, ast.JoinedStr)) or _is_quiet(node):
+        return  # a JoinedStr is a message
     if isinstance(node, ast.keyword) and node.arg == "strict":
         return  # an assertion, too
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".reshape"):
-        left_out |= {id(a) for a in node.args if ast.unparse(a) == "-1"}  # -2 means the same
-    if isinstance(node, ast.JoinedStr):
-        return  # messages
+    left_out = {id(child) for child in _idle(node)}
     for child in ast.iter_child_nodes(node):
         if id(child) not in left_out:
             yield child
+
+
+def _idle(node: ast.AST) -> Iterator[ast.AST | None]:
+    """Children that say nothing of what is computed."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        yield from node.decorator_list
+    yield getattr(node, "annotation", None)
+    yield getattr(node, "returns", None)
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".reshape"):
+        yield from (a for a in node.args if ast.unparse(a) == "-1")  # -2 means the same
 
 
 def _is_quiet(node: ast.AST) -> bool:
