@@ -19,10 +19,11 @@ from onnxslim.analysis.pruned_cost import bindings_of
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.analysis.symbols import symbols
 from onnxslim.api.latency import latency_table
+from onnxslim.api.latency_search import LatencySearch, Measure
 from onnxslim.api.options import RunOptions
 from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Ruler, Search
-from onnxslim.errors import DataError, TargetError
+from onnxslim.errors import DataError
 from onnxslim.graph.duplicate import duplicate
 from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Pass
@@ -46,13 +47,6 @@ WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
 WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
 AT_LAST: tuple[str, ...] = ("distill-weights",)
 """Passes that bring accuracy back: with calibration data, without, and with both data and time."""
-
-_STEPS = 12
-_CLOSE, _CORRECTIONS = 0.05, 3
-"""A latency this near to the one asked for is met; how often a prediction is corrected."""
-
-Measure = Callable[[ir.Model], tuple[float, float] | None]
-"""Milliseconds of the model given and of a cut one; None where it cannot be measured."""
 
 
 @dataclass
@@ -131,7 +125,7 @@ class Chooser:
         return self.search.smallest(make, goal.amount, ruler)
 
     def latency(self, goal: Goal, table: LatencyTable, ctx: PassContext) -> Pass:
-        """The largest part of the arithmetic that the table says is fast enough.
+        """The largest part of the arithmetic that is fast enough by the table, and measured.
 
         Args:
             goal: A part of the dense model's latency, or milliseconds.
@@ -141,62 +135,17 @@ class Chooser:
         Raises:
             TargetError: When no width is fast enough.
         """
-        target = goal.amount if goal.absolute else goal.amount * table.median_ms
-        tried: list[tuple[float, Pass, str]] = []
-        for _ in range(_CORRECTIONS):
-            try:
-                made_by, predicted, cut = self._largest(target, table, ctx)
-            except TargetError:
-                if tried:
-                    break
-                raise
-            times = None if self.measure is None else self.measure(cut)
-            if times is None:
-                note = f"predicted from the table: {predicted:.3g} ms of {table.median_ms:.3g} ms"
-                tried.append((1.0, made_by, note))
-                break
-            whole, took = times
-            off = took / (goal.amount if goal.absolute else goal.amount * whole)
-            tried.append((off, made_by, f"measured before recovery: {took:.3g} of {whole:.3g} ms"))
-            if abs(off - 1) <= _CLOSE:
-                break
-            target /= off
-        fits = [t for t in tried if t[0] <= 1 + _CLOSE]
-        best = max(fits, key=lambda t: t[0]) if fits else min(tried, key=lambda t: t[0])
-        self.notes.append(f"latency {best[2]}")
-        return best[1]
-
-    def _largest(
-        self, limit: float, table: LatencyTable, ctx: PassContext
-    ) -> tuple[Pass, float, ir.Model]:
-        """The pass that keeps most and is fast enough by the table, its prediction and result.
-
-        Raises:
-            TargetError: When no width is fast enough.
-        """
         names = table_names(self.model, table)
-        low, high, best = 0.0, 1.0, None
-        fastest = math.inf
-        for _ in range(_STEPS):
-            part = (low + high) / 2
-            made_by = self.make(Budget("macs", part), "auto", "auto")
-            try:
-                cut = self._cut(made_by, ctx)
-            except TargetError:
-                low = part
-                continue
-            predicted = predict(cut, table, names)
-            fastest = min(fastest, predicted)
-            if predicted <= limit:
-                low, best = part, (made_by, predicted, cut)
-            else:
-                high = part
-        if best is None:
-            raise TargetError(
-                f"--latency asks for {limit:.3g} ms of {table.median_ms:.3g} ms; the fastest that "
-                f"pruning reaches is predicted to take {fastest:.3g} ms"
-            )
-        return best
+        search = LatencySearch(
+            lambda part: self.make(Budget("macs", part), "auto", "auto"),
+            lambda made_by: self._cut(made_by, ctx),
+            lambda cut: predict(cut, table, names),
+            table.median_ms,
+            self.measure,
+        )
+        made_by, note = search.find(goal)
+        self.notes.append(f"latency {note}")
+        return made_by
 
     def _cut(self, made_by: Pass, ctx: PassContext) -> ir.Model:
         copy = working_copy(self.model)
