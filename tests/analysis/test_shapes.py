@@ -265,6 +265,12 @@ def test_a_sum_over_who_knows_how_many_axes(line: str, expected: str) -> None:
     assert (shape(found["y"]), problems) == (expected, [])
 
 
+def test_a_reshape_that_cannot_be_has_the_rank_of_its_target() -> None:
+    found, problems = infer("y = Reshape(x, s)", "float[4] x", s=[-1, 2, -1])
+    assert shape(found["y"]) == "float[_d0,_d1,_d2]"
+    assert any("more than one -1" in p for p in problems)
+
+
 def test_unknown_operators_and_what_follows_stay_unknown() -> None:
     found, problems = infer("a = custom.Foo(x) y = Relu(a) b = Shape(y)", X)
     assert (shape(found["a"]), shape(found["y"]), shape(found["b"])) == ("?", "?", "int64[_d0]")
