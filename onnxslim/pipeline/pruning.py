@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -215,7 +216,8 @@ class Planner:
         """
         grain: Granularity = self.wishes.granularity
         if budget.kind == "macs" and grain.round_to is None:
-            filled = self._filled(budget, scores, before or {}, grain, errors)
+            in_blocks = partial(self._in_blocks, budget, scores, before or {}, errors)
+            filled = self._filled(in_blocks, grain, errors is None)
             if filled is not None:
                 return filled
         while True:
@@ -230,22 +232,25 @@ class Planner:
 
     def _filled(
         self,
-        budget: Budget,
-        scores: Mapping[int, Array],
-        before: Mapping[int, Mask],
+        in_blocks: Callable[[Granularity], tuple[float, Decision] | None],
         grain: Granularity,
-        errors: Mapping[int, Array] | None,
+        uneven: bool,
     ) -> Decision | None:
         """Widths that fill blocks of channels, those of the parts of grouped convolutions if the
         loss is not far larger so; None where too little of the budget can be used so.
+
+        Args:
+            in_blocks: Loss and widths.
+            grain: Of all.
+            uneven: The loss is how uneven they are.
         """
-        whole = self._in_blocks(budget, scores, before, grain, errors)
+        whole = in_blocks(grain)
         if not any(map(parts_in_blocks, self.groups)):
             return None if whole is None else whole[1]
-        fast = self._in_blocks(budget, scores, before, replace(grain, parts=True), errors)
+        fast = in_blocks(replace(grain, parts=True))
         if fast is None or whole is None:
             fast = fast or whole
-        elif whole[0] < _FAR * fast[0] and (errors is not None or fast[0] > _UNEVEN):
+        elif whole[0] < _FAR * fast[0] and (not uneven or fast[0] > _UNEVEN):
             fast = whole
         return None if fast is None else fast[1]
 
@@ -254,8 +259,8 @@ class Planner:
         budget: Budget,
         scores: Mapping[int, Array],
         before: Mapping[int, Mask],
-        grain: Granularity,
         errors: Mapping[int, Array] | None,
+        grain: Granularity,
     ) -> tuple[float, Decision] | None:
         """Loss and widths that fill blocks of channels.
 

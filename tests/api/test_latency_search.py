@@ -28,9 +28,13 @@ class Machine:
 
     def search(self) -> LatencySearch:
         measure: Any = None if self.time is None else self._measure
-        make: Any = lambda part: round(part, 2)  # noqa: E731
-        predict: Any = lambda part: 10 * part  # noqa: E731
-        return LatencySearch(make, self._cut, predict, 10.0, measure)
+        return LatencySearch(self._make, self._cut, self._predict, 10.0, measure)
+
+    def _make(self, part: float) -> Any:
+        return round(part, 2)
+
+    def _predict(self, part: Any) -> Any:
+        return 10 * part
 
     def _cut(self, part: Any) -> Any:
         if part < LEAST:
