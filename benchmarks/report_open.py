@@ -6,12 +6,15 @@ python benchmarks/report_open.py [--nodes 6000 24000]
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import onnx
 from onnx import helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import onnxslim
 from onnxslim.api.reporting import write_report
