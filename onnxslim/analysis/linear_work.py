@@ -103,11 +103,9 @@ def _conv(
     attributes = tuple((k, tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v)
                        for k, v in values if v is not None)  # fmt: skip
     work = Work(
-        node.op_type, (shape[0], *shape[2:]), weight[2:], attributes, tied or groups > 1,
+        node.op_type, (shape[0], *shape[2:]), weight[2:], attributes, tied,
         None if tied else groups, bias, dtype,
     )  # fmt: skip
-    if groups > 1 and out[1] % shape[1]:
-        return None  # channels are not cut together in any simple way
     elements = math.prod(out) // max(out[1], 1)
     return LinearLayer(layer_name(node), work, shape[1], out[1], elements)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.api.prune_options import Goal
@@ -14,24 +16,34 @@ from onnxslim.pipeline.base import Pass
 Measure = Callable[[ir.Model], tuple[float, float] | None]
 """Milliseconds of the model given and of a cut one; None where it cannot be measured."""
 
-_STEPS, _TRIES = 12, 6
-"""Halvings of the range by predictions; models that are measured."""
+_COARSE = (0.01, 0.03, *(round(k / 16, 4) for k in range(1, 16)))
+_FINE = (-0.06, -0.04, -0.02, 0.02, 0.04, 0.06)
+"""Parts of the arithmetic that are tried, and those near one that seems right."""
 
-_CLOSE, _MISSED = 0.05, 0.1
-"""A latency this near to the one asked for is met, and this far above is not."""
+_TRIES = 8
+"""Models that are measured."""
+
+_CLOSE, _MISSED = 0.03, 0.1
+"""A latency this far above the one asked for meets it, and this far above does not."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Cut:
     part: float
     made_by: Pass
     model: ir.Model
     predicted: float
+    off: float | None = None
+    """Measured milliseconds over those asked for."""
+    text: str = ""
 
 
 @dataclass
 class LatencySearch:
     """One search.
+
+    Latency does not simply rise with the arithmetic (a layer with half as many channels may leave
+    ONNX Runtime's fast layout), so that widths all over the range are predicted, not a bracket.
 
     Attributes:
         make: The pass that keeps at most a part of the multiply-accumulates.
@@ -46,8 +58,9 @@ class LatencySearch:
     predict: Callable[[ir.Model], float]
     dense: float
     measure: Measure | None = None
-    _offs: dict[float, float] = field(default_factory=dict)
-    """By predicted milliseconds (other widths, other predictions): measured over asked for."""
+    _cuts: list[_Cut] = field(default_factory=list)
+    """Of different predictions, that is, of different widths."""
+    _parts: set[float] = field(default_factory=set)
 
     def find(self, goal: Goal) -> tuple[Pass, str]:
         """The pass, and what is known of its latency.
@@ -59,11 +72,12 @@ class LatencySearch:
             TargetError: When no width is fast enough.
         """
         limit = goal.amount if goal.absolute else goal.amount * self.dense
+        self._add(_COARSE)
+        if not self._cuts:
+            raise TargetError("--latency asks for less, but nothing can be removed")
         first = self._predicted(limit)
-        if self.measure is not None:
-            found = self._measured(goal, first, self.measure)
-            if found is not None:
-                return found
+        if self.measure is not None and self._measured(goal, first, limit, self.measure):
+            return self._best_measured(goal)
         if first.predicted > limit:
             raise TargetError(
                 f"--latency asks for {limit:.3g} ms of {self.dense:.3g} ms; the fastest that "
@@ -72,84 +86,105 @@ class LatencySearch:
         note = f"predicted from the table: {first.predicted:.3g} ms of {self.dense:.3g} ms"
         return first.made_by, note
 
-    def _at(self, part: float) -> _Cut | None:
-        made_by = self.make(part)
-        try:
-            model = self.cut(made_by)
-        except TargetError:
-            return None
-        return _Cut(part, made_by, model, self.predict(model))
+    def _add(self, parts: Iterable[float]) -> None:
+        """Cut to parts that were not cut to before."""
+        for part in parts:
+            if not 0 < part < 1 or part in self._parts:
+                continue
+            self._parts.add(part)
+            made_by = self.make(part)
+            try:
+                model = self.cut(made_by)
+            except TargetError:
+                continue
+            predicted = self.predict(model)
+            if all(predicted != other.predicted for other in self._cuts):
+                self._cuts.append(_Cut(part, made_by, model, predicted))
+
+    def _near(self, cut: _Cut) -> None:
+        self._add(round(cut.part + step, 4) for step in _FINE)
 
     def _predicted(self, limit: float) -> _Cut:
-        """The largest part that is predicted to be fast enough; else the smallest there is.
+        """The largest part that is predicted to be fast enough; else the fastest there is."""
 
-        Raises:
-            TargetError: When nothing can be removed.
-        """
-        low, high = 0.0, 1.0
-        best: _Cut | None = None
-        for _ in range(_STEPS):
-            part = (low + high) / 2
-            found = self._at(part)
-            if found is None:
-                low = part
-                continue
-            if found.predicted <= limit:
-                low = part
-            else:
-                high = part
-            if best is None or found.predicted <= limit or best.predicted > limit:
-                best = found
-        if best is None:
-            raise TargetError("--latency asks for less, but nothing can be removed")
-        return best
+        def best() -> _Cut:
+            fits = [cut for cut in self._cuts if cut.predicted <= limit]
+            return max(fits, key=_part) if fits else min(self._cuts, key=_predicted)
 
-    def _measured(self, goal: Goal, first: _Cut, measure: Measure) -> tuple[Pass, str] | None:
-        """What comes closest when it is run; None where it cannot be.
+        self._near(best())
+        return best()
 
-        Raises:
-            TargetError: When nothing tried is fast enough.
-        """
-        low, high, found = 0.0, 1.0, first
-        tried: list[tuple[float, Pass, str]] = []
+    def _measured(self, goal: Goal, first: _Cut, limit: float, measure: Measure) -> bool:
+        """Measure until nothing better is expected; False where models cannot be measured."""
+        cut: _Cut | None = first
         for _ in range(_TRIES):
-            times = measure(found.model)
+            if cut is None:
+                break
+            times = measure(cut.model)
             if times is None:
-                return None
+                return False
             whole, took = times
-            off = took / (goal.amount if goal.absolute else goal.amount * whole)
-            self._offs[found.predicted] = off
-            tried.append((off, found.made_by, f"{took:.3g} of {whole:.3g} ms"))
-            if abs(off - 1) <= _CLOSE:
-                break
-            low, high = (low, found.part) if off > 1 else (found.part, high)
-            other = self._other(found.part / off, low, high)
-            if other is None:
-                break
-            found = other
-        fits = [t for t in tried if t[0] <= 1 + _CLOSE]
-        off, made_by, text = max(fits, key=_off) if fits else min(tried, key=_off)
-        if off > 1 + _MISSED:
+            cut.off = took / (goal.amount if goal.absolute else goal.amount * whole)
+            cut.text = f"{took:.3g} of {whole:.3g} ms"
+            cut = self._next(limit)
+            if cut is not None:
+                self._near(cut)
+                cut = self._next(limit)
+        return True
+
+    def _next(self, limit: float) -> _Cut | None:
+        """What is expected to come closest of all not measured; larger parts, once it is met."""
+        known = sorted((cut for cut in self._cuts if cut.off is not None), key=_part)
+        parts = [cut.part for cut in known]
+        errors = [math.log(_off(cut) * limit / cut.predicted) for cut in known]
+        met = max((cut.part for cut in known if _meets(cut)), default=None)
+        nearest = min(abs(math.log(_off(cut))) for cut in known)
+        found: list[tuple[float, float, _Cut]] = []
+        for cut in self._cuts:
+            if cut.off is not None:
+                continue
+            log = math.log(cut.predicted / limit) + float(np.interp(cut.part, parts, errors))
+            if met is None and abs(log) < nearest:
+                found.append((abs(log), -cut.part, cut))
+            elif met is not None and cut.part > met and -2 * _CLOSE <= log <= _CLOSE:
+                found.append((-cut.part, abs(log), cut))
+        return min(found, key=lambda item: item[:2])[2] if found else None
+
+    def _best_measured(self, goal: Goal) -> tuple[Pass, str]:
+        """The largest part that meets the goal; else what is nearest to it.
+
+        Raises:
+            TargetError: When nothing measured is fast enough.
+        """
+        known = [cut for cut in self._cuts if cut.off is not None]
+        fits = [cut for cut in known if _off(cut) <= 1 + _CLOSE]
+        met = [cut for cut in fits if _meets(cut)]
+        near = [cut for cut in known if abs(_off(cut) - 1) <= _MISSED]
+        if met:
+            best = max(met, key=_part)
+        elif near:
+            best = min(near, key=lambda cut: abs(_off(cut) - 1))
+        else:
+            best = max(fits, key=_off) if fits else min(known, key=_off)
+        if _off(best) > 1 + _MISSED:
             raise TargetError(
                 f"--latency asks for {goal.amount:g}{' ms' if goal.absolute else ''}; the fastest "
-                f"that pruning reaches takes {text}"
+                f"that pruning reaches takes {best.text}"
             )
-        return made_by, f"measured before recovery: {text}"
-
-    def _other(self, part: float, low: float, high: float) -> _Cut | None:
-        """A cut near a part and between two whose widths were not measured yet, if there is one."""
-        for _ in range(_TRIES):
-            if not low < part < high:
-                part = (low + high) / 2
-            found = self._at(part)
-            if found is not None and found.predicted not in self._offs:
-                return found
-            if found is not None and self._offs[found.predicted] > 1:
-                high = part
-            else:
-                low = part
-        return None
+        return best.made_by, f"measured before recovery: {best.text}"
 
 
-def _off(tried: tuple[float, Pass, str]) -> float:
-    return tried[0]
+def _part(cut: _Cut) -> float:
+    return cut.part
+
+
+def _predicted(cut: _Cut) -> float:
+    return cut.predicted
+
+
+def _meets(cut: _Cut) -> bool:
+    return -2 * _CLOSE <= _off(cut) - 1 <= _CLOSE
+
+
+def _off(cut: _Cut) -> float:
+    return math.inf if cut.off is None else cut.off

@@ -131,6 +131,12 @@ def test_a_depthwise_convolution_has_one_width() -> None:
     assert weight_elements(layer.work, 8, 8) == 8 * 9
 
 
+def test_a_grouped_convolution_has_two_widths() -> None:
+    layer = only("y = Conv<group=2>(x, w)", "float[1,4,9,9] x", w=f(6, 2, 3, 3))
+    assert (layer.c_in, layer.c_out, layer.work.tied, layer.work.groups) == (4, 6, False, 2)
+    assert weight_elements(layer.work, 8, 12) == 12 * 4 * 9
+
+
 def test_products_and_recurrent_layers() -> None:
     layer = only("y = MatMul(x, w)", "float[2,7,4] x", w=f(4, 5))
     assert (layer.work.rows, layer.c_in, layer.c_out, layer.elements) == ((2, 7), 4, 5, 14)

@@ -65,7 +65,7 @@ def test_what_is_asked_for_is_met(time: Callable[[float], float]) -> None:
     part: Any = found
     assert 0.95 * 5 <= time(part) <= 1.05 * 5
     assert note == f"measured before recovery: {time(part):.3g} of 10 ms"
-    assert len(machine.measured) == len(set(machine.measured)) <= 6
+    assert len(machine.measured) == len(set(machine.measured)) <= 8
 
 
 def test_a_prediction_that_is_met_is_measured_once() -> None:
