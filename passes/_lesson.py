@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from onnxslim.analysis.gradient.tape import Tape
 from onnxslim.analysis.symbols import substitute
 from onnxslim.graph import edit
 from onnxslim.graph.reach import reads
+from onnxslim.passes._mixing import mix
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
 from onnxslim.pipeline.staged import Store, piece, read_feeds
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Named = dict[str, Any]
+Example = tuple[Named, Named]
+"""A batch of feeds, and what the outputs for it should be."""
+
+_SMALL = 10_000_000
+"""Elements of all values of a batch below which more threads only wait for each other."""
 
 _CONSTANT = 1e-9
 """An output whose variance is at most this part of its mean square says nothing."""
@@ -64,6 +70,7 @@ class Lesson:
     def __init__(self, tape: Tape, ctx: PassContext, calibration: Any) -> None:
         self.tape, self._ctx = tape, ctx
         self._session: Session | None = None
+        self._dense: Session | None = None
         self.weights = {
             str(v.name): np.array(v.const_value.numpy())
             for v in tape.weights
@@ -72,7 +79,6 @@ class Lesson:
         self._names = [str(v.name) for v in tape.targets]
         self._inputs = [str(v.name) for v in ctx.model.graph.inputs]
         self._store, self.batches, self.samples = Store(), 0, 0
-        self._threads = min(os.cpu_count() or 1, 4)
         for feed in read_feeds(calibration):
             for name in self._inputs:
                 if name in feed:
@@ -85,8 +91,9 @@ class Lesson:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._session is not None:
-            self._session.close()
+        for session in (self._session, self._dense):
+            if session is not None:
+                session.close()
         self._store.close()
 
     def sizes(self) -> dict[str, int]:
@@ -118,16 +125,16 @@ class Lesson:
 
     def begin(self, reference: Reference) -> None:
         """Ask the reference for its answers, and make the model ready to run."""
+        small = (self.elements() or _SMALL) < _SMALL
+        threads = 1 if small else min(os.cpu_count() or 1, 4)
         first = self._feeds(0)
         dense = list(reference.model.graph)
         data = piece_of(reference.model, dense, {}, first, self._names)
         worker = self._ctx.worker
-        with worker.session(
-            data, optimization="basic", threads=self._threads, label="the model"
-        ) as session:
-            for batch in range(self.batches):
-                for name, answer in session.run(self._feeds(batch), self._names).items():
-                    self._store.add(f"wanted {name}", answer)
+        self._dense = worker.session(data, optimization="basic", threads=threads, label="the model")
+        for batch in range(self.batches):
+            for name, answer in self._dense.run(self._feeds(batch), self._names).items():
+                self._store.add(f"wanted {name}", answer)
         self._spread = {name: self._variance(name) for name in self._names}
         model = self._ctx.model
         nodes = [node for node in model.graph if node in self.tape.ancestors]
@@ -135,12 +142,32 @@ class Lesson:
         self._seen = [str(v.name) for v in self.tape.needed if v.producer() is not None]
         data = piece_of(model, nodes, given, {**first, **self.weights}, self._seen)
         self._session = worker.session(
-            data, optimization="basic", threads=self._threads, label="the pruned model"
+            data, optimization="basic", threads=threads, label="the pruned model"
         )
 
-    def _run(self, batch: int, outputs: list[str]) -> Named:
+    def sample(self, batch: int) -> Example:
+        """A batch as it was given."""
+        names = [f"wanted {name}" for name in self._names]
+        wanted = [np.asarray(self._store.get(name, batch)) for name in names]
+        return self._feeds(batch), dict(zip(self._names, wanted, strict=True))
+
+    def mixture(self, rng: np.random.Generator) -> Example:
+        """A batch between two; one as it was given where they do not fit together.
+
+        So, too, where the reference's answer is not finite.
+        """
+        assert self._dense is not None, "begin() comes first"
+        one, other = (int(batch) for batch in rng.integers(0, self.batches, 2))
+        feeds = mix(self._feeds(one), self._feeds(other), rng)
+        if feeds is None:
+            return self.sample(one)
+        wanted = {n: np.asarray(v) for n, v in self._dense.run(feeds, self._names).items()}
+        fine = all(np.isfinite(v).all() for v in wanted.values())
+        return (feeds, wanted) if fine else self.sample(one)
+
+    def _run(self, feeds: Named, outputs: list[str]) -> Named:
         assert self._session is not None, "begin() comes first"
-        return dict(self._session.run({**self._feeds(batch), **self.weights}, outputs))
+        return dict(self._session.run({**feeds, **self.weights}, outputs))
 
     def _variance(self, name: str) -> float:
         """Of an output of the reference, about its mean, per number; infinite where it is constant.
@@ -158,32 +185,33 @@ class Lesson:
     def _feeds(self, batch: int) -> Named:
         return {n: self._store.get(n, batch) for n in self._inputs if n in self._store}
 
-    def _errors(self, values: Named, batch: int) -> Iterator[tuple[str, Array, float]]:
-        for name in self._names:
-            wanted = np.asarray(self._store.get(f"wanted {name}", batch))
-            if values[name].shape != wanted.shape:
+    def _errors(self, values: Named, wanted: Named) -> Iterator[tuple[str, Array, float]]:
+        for name, answer in wanted.items():
+            if values[name].shape != answer.shape:
                 raise ShapeError(name)
-            yield name, values[name] - wanted, self._spread[name] * max(wanted.size, 1)
+            yield name, values[name] - answer, self._spread[name] * max(answer.size, 1)
 
-    def error(self) -> float:
-        """Mean over the batches."""
-        total = 0.0
-        for batch in range(self.batches):
-            found = self._run(batch, self._names)
+    def error(self, examples: Iterable[Example] | None = None) -> float:
+        """Mean over examples; over the batches as given without."""
+        total, count = 0.0, 0
+        for feeds, wanted in examples or map(self.sample, range(self.batches)):
+            found = self._run(feeds, self._names)
             total += sum(
                 float(np.square(e, dtype=np.float64).sum()) / n
-                for _, e, n in self._errors(found, batch)
+                for _, e, n in self._errors(found, wanted)
             )
-        return total / self.batches
+            count += 1
+        return total / count
 
-    def gradients(self, batch: int) -> dict[str, Array]:
+    def gradients(self, example: Example) -> dict[str, Array]:
         """dL/dw of every weight, for one batch."""
-        values = self._run(batch, self._seen)
+        feeds, wanted = example
+        values = self._run(feeds, self._seen)
         grads = {
             name: error.astype(np.float32) * np.float32(2 / n)
-            for name, error, n in self._errors(values, batch)
+            for name, error, n in self._errors(values, wanted)
         }
-        return self.tape.backward({**self._feeds(batch), **self.weights, **values}, grads)
+        return self.tape.backward({**feeds, **self.weights, **values}, grads)
 
 
 def piece_of(

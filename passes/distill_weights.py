@@ -7,10 +7,13 @@ weights and a rate that follows a cosine to zero::
     L = sum over outputs of E ||y - t||^2 / E ||t - mean(t)||^2
 
 t are the outputs of the reference; where a Softmax or Sigmoid gives them, what it reads.
+The reference answers to any input: with mixtures of samples besides the samples themselves, what
+is learned from a few hundred of them holds for others, the more steps the better.
 ONNX Runtime runs the model, gradients come from onnxslim.analysis.gradient.
 
-Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (distillation); Kingma, Ba 2015,
-arXiv:1412.6980 (Adam); Shazeer, Stern 2018, arXiv:1804.04235, section 8 (relative steps).
+Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (distillation); Beyer et al. 2022,
+arXiv:2106.05237 (mixtures, and many steps); Kingma, Ba 2015, arXiv:1412.6980 (Adam); Shazeer,
+Stern 2018, arXiv:1804.04235, section 8 (relative steps).
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ Array = npt.NDArray[Any]
 
 _MEMORY = 1 << 30  # bytes of all values of a batch
 _ELEMENT, _NODE = 30, 1_000_000  # multiply-accumulates in the time of an element, of a node
-_LOOK = 4  # epochs after which the error is looked at
+_LOOKS = 5  # times that the error is looked at
+_WARM = 0.05  # part of the steps in which the rate rises
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,8 @@ class DistillWeights(Pass):
         work: Multiply-accumulates and what goes with them, at most; fewer epochs keep within it, at
             least a fifth of them.
         fewest: Samples below which nothing is done.
+        mixed: Part of the steps that look at mixtures of samples.
+        steps: Steps at least, by more epochs where there are few samples.
     """
 
     name: ClassVar[str] = "distill-weights"
@@ -68,6 +74,8 @@ class DistillWeights(Pass):
     seed: int = 0
     work: float = 2e11
     fewest: int = 32
+    mixed: float = 0.0
+    steps: int = 0
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Train, and write the weights."""
@@ -76,14 +84,14 @@ class DistillWeights(Pass):
         if not tape.weights:
             return 0
         with Lesson(tape, ctx, calibration) as lesson:
-            refusal, epochs = self._plan(model, lesson)
+            refusal, epochs = self._plan(model, reference, lesson)
             if not refusal:
                 refusal, found = self._distill(lesson, epochs, reference)
         if refusal:
             return int(ctx.skip(tape.nodes[0], refusal))
         return sum(_write(value, found[str(value.name)], ctx) for value in tape.weights)
 
-    def _plan(self, model: ir.Model, lesson: Lesson) -> tuple[str, int]:
+    def _plan(self, model: ir.Model, reference: Reference, lesson: Lesson) -> tuple[str, int]:
         """Why nothing is done, or empty; and the number of epochs."""
         if lesson.samples < self.fewest:
             return f"fewer than {self.fewest} samples", 0
@@ -92,9 +100,12 @@ class DistillWeights(Pass):
             return "its work is not known, because shapes stay unknown", 0
         if elements * 4 > _MEMORY:
             return "a batch takes too much memory", 0
+        dense = model_macs(reference.model, lesson.sizes()) or macs
         step = 3 * (macs + _ELEMENT * elements) + _NODE * len(lesson.tape.nodes)
-        epochs = min(self.epochs, int(self.work // (step * lesson.batches)))
-        return (f"more work than {self.work:g}" if 5 * epochs < self.epochs else ""), epochs
+        step += round(self.mixed * dense)
+        wanted = max(self.epochs, math.ceil(self.steps / lesson.batches))
+        epochs = min(wanted, int(self.work // (step * lesson.batches)))
+        return (f"more work than {self.work:g}" if 5 * epochs < wanted else ""), epochs
 
     def _distill(
         self, lesson: Lesson, epochs: int, reference: Reference
@@ -103,7 +114,7 @@ class DistillWeights(Pass):
         try:
             with np.errstate(all="ignore"):  # what is not finite is no better
                 lesson.begin(reference)
-                before = lesson.error()
+                before = self._error(lesson)
                 after, found = self._train(lesson, epochs, reference, before)
         except ShapeError as error:
             return f"the size of {error} follows from the data", {}
@@ -122,20 +133,35 @@ class DistillWeights(Pass):
         rng = np.random.default_rng(self.seed)
         adam = Adam(lesson.weights)
         total, step = epochs * lesson.batches, 0
-        for epoch in range(epochs):
-            reference.progress(epoch, epochs, "epoch")
+        looks = {round(epochs * (look + 1) / _LOOKS) for look in range(_LOOKS)}
+        for epoch in range(1, epochs + 1):
+            reference.progress(epoch - 1, epochs, "epoch")
             for batch in rng.permutation(lesson.batches):
-                rate = self.rate * 0.5 * (1 + math.cos(math.pi * step / total))
-                adam.step(lesson.weights, lesson.gradients(int(batch)), rate)
+                mixes = self.mixed and rng.random() < self.mixed
+                example = lesson.mixture(rng) if mixes else lesson.sample(int(batch))
+                adam.step(lesson.weights, lesson.gradients(example), self._rate(step / total))
                 step += 1
-            if epoch % _LOOK == _LOOK - 1 or epoch == epochs - 1:
-                error = lesson.error()
+            if epoch in looks:
+                error = self._error(lesson)
                 if error < best:
                     best = error
                     found = {name: weight.copy() for name, weight in lesson.weights.items()}
                 elif not math.isfinite(error):
                     break
         return best, found
+
+    def _rate(self, part: float) -> float:
+        """The rate after a part of the steps; it rises first, as mixtures are far from samples."""
+        warm = min(1.0, part / _WARM) if self.mixed else 1.0
+        return self.rate * warm * 0.5 * (1 + math.cos(math.pi * part))
+
+    def _error(self, lesson: Lesson) -> float:
+        """Of the samples and of as many mixtures, always the same ones, as they are looked at."""
+        if not self.mixed:
+            return lesson.error()
+        rng = np.random.default_rng(self.seed + 1)
+        mixtures = lesson.error(lesson.mixture(rng) for _ in range(lesson.batches))
+        return self.mixed * mixtures + (1 - self.mixed) * lesson.error()
 
 
 def _write(value: ir.Value, new: Array, ctx: PassContext) -> bool:

@@ -48,6 +48,12 @@ WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
 AT_LAST: tuple[str, ...] = ("distill-weights",)
 """Passes that bring accuracy back: with calibration data, without, and with both data and time."""
 
+MIXED_STEPS, MIXED_WORK = 600, 7e11
+"""Of the last passes, where mixtures of samples help: steps, and multiply-accumulates at most."""
+
+TRIED = 0.25
+"""Part of them by which that is found out."""
+
 
 @dataclass
 class Chooser:
@@ -106,9 +112,27 @@ class Chooser:
         """
         ways = LOCAL if budget.kind == "ratio" else ALLOCATED
         passes = [self.make(budget, *way) for way in ways]
-        if self.search is None or macs is None or macs * samples > TRIAL_WORK or samples < 32:
+        if self.search is None or not self._small(macs, samples):
             return self.make(budget, "auto", "auto")
         return self.search.best(passes)
+
+    @staticmethod
+    def _small(macs: float | None, samples: int) -> bool:
+        """Whether there is time for tries, and enough to judge them on."""
+        return macs is not None and macs * samples <= TRIAL_WORK and samples >= 32
+
+    def mixes(self, made_by: Pass | None, macs: float | None, samples: int) -> bool:
+        """Whether mixtures of samples help the last passes, on samples held back.
+
+        Args:
+            made_by: What was decided.
+            macs: Of the dense model for one sample; None when unknown.
+            samples: For calibration.
+        """
+        if self.search is None or made_by is None or not self._small(macs, samples):
+            return False
+        last = [make_pass(get_pass(name), mixed_options(TRIED)) for name in AT_LAST]
+        return self.search.helps(made_by, last, round(1 / TRIED))
 
     def max_drop(self, goal: Goal, ruler: Ruler) -> Pass:
         """The smallest model within some points.
@@ -218,14 +242,28 @@ def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Make
 
 
 def recovery_passes(
-    asked: PruneOptions, has_data: bool, until: float
+    asked: PruneOptions, has_data: bool, until: float, mixes: Callable[[], bool]
 ) -> Iterator[tuple[Pass, ...]]:
-    """Passes that bring accuracy back, in turn; what takes long only before a deadline."""
+    """Passes that bring accuracy back, in turn; what takes long only before a deadline.
+
+    Args:
+        asked: What to do.
+        has_data: There are calibration samples.
+        until: The deadline, as ``time.monotonic`` counts.
+        mixes: Whether mixtures of samples help; asked last.
+    """
     if not asked.recover:
         return
     yield tuple(make_pass(get_pass(n), {}) for n in (WITH_DATA if has_data else WITHOUT_DATA))
     if has_data and asked.search and time.monotonic() < until:
-        yield tuple(make_pass(get_pass(name), {}) for name in AT_LAST)
+        options = mixed_options() if mixes() else {}
+        yield tuple(make_pass(get_pass(name), options) for name in AT_LAST)
+
+
+def mixed_options(part: float = 1.0) -> dict[str, float]:
+    """Of the last passes, with mixtures of samples; for a part of the steps."""
+    steps = round(MIXED_STEPS * part)
+    return {"mixed": 0.9, "steps": steps, "rate": 0.02, "work": MIXED_WORK * part}
 
 
 def trial_passes(asked: PruneOptions) -> tuple[Pass, ...]:

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,22 @@ class Search:
             tried.append(self.judged(variant))
             logger.debug("%s: error %.4g", variant, tried[-1].error)
         return min(tried, key=lambda t: t.error).made_by
+
+    def helps(self, made_by: Pass, last: Sequence[Pass], times: int) -> bool:
+        """Whether more passes behind recovery lessen the error on the samples that select.
+
+        Args:
+            made_by: The pruning.
+            last: The passes, as they are tried.
+            times: How many times as long they take in earnest; False where that is too late.
+        """
+        start = time.monotonic()
+        plain = self.judged(made_by).error
+        self.on_step("trying mixtures of samples")
+        more = replace(self, recovery=(*self.recovery, *last)).judged(made_by).error
+        logger.debug("error without and with mixtures of samples: %.4g, %.4g", plain, more)
+        now = time.monotonic()
+        return more < plain and now + times * (now - start) < self.until
 
     def smallest(self, make: Callable[[float], Pass], drop: float, ruler: Ruler) -> Pass:
         """The pass for the smallest part whose drop is certainly within ``drop`` points.

@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
+from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api import prune_goals as goals
 from onnxslim.api.comparing import compare, latencies
@@ -224,26 +225,24 @@ class _Job:
         goal, asked = self.goal, self.asked
         self.until, search = goals.deadline(asked.time_limit), None
         if self.data is not None and not self.dry_run:
-            search = Search(
-                self.model, self.worker, finely(self._labelled()), goals.trial_passes(asked),
-                self.on_step, until=self.until,
-            )  # fmt: skip
+            search = Search(working_copy(self.model), self.worker, finely(self._labelled()),
+                            goals.trial_passes(asked), self.on_step, until=self.until)  # fmt: skip
         make = goals.pass_maker(asked, self.options.seed, self.description.dims)
         measure = None
         if goal.kind == "latency" and asked.latency_table is None and not self.dry_run:
             given = open_model(self.source, allow_external_dir=self.allow_external_dir)
             measure = partial(latencies, given, worker=self.worker, options=self.options,
                               description=self.description)  # fmt: skip
-        chooser = goals.Chooser(self.model, make, search, measure)
+        self.chooser = goals.Chooser(self.model, make, search, measure)
         try:
-            self.made_by = chooser.choose(
+            self.made_by = self.chooser.choose(
                 goal, asked, self.before.macs, len(self.data or ()), self.ctx,
                 lambda: goals.table_for(self.model, asked, self.options, target, self.on_step),
             )  # fmt: skip
         except TargetError as error:
             error.result = self._missed()  # type: ignore[attr-defined]
             raise
-        self.warnings += chooser.notes
+        self.warnings += self.chooser.notes
 
     def _labelled(self) -> DataSource:
         """The samples with their labels, all of them where a drop is measured."""
@@ -310,7 +309,8 @@ class _Job:
             return
         self.ctx.reference = self.ctx.reference.telling("recovering", self.on_step)
         before = len(self.records)
-        for passes in goals.recovery_passes(self.asked, self.data is not None, self.until):
+        mixes = partial(self.chooser.mixes, self.made_by, self.before.macs, len(self.data or ()))
+        for passes in goals.recovery_passes(self.asked, self.data is not None, self.until, mixes):
             self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[before:]):
             self.recovery = "data-free" if self.data is None else "data"

@@ -1,0 +1,83 @@
+"""Steps on mixtures of samples: what the weights learn holds for samples never seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxslim.graph.serialize import to_proto
+from onnxslim.passes.distill_weights import DistillWeights
+from onnxslim.pipeline.context import PassContext
+from onnxslim.pipeline.reference import Reference
+from onnxslim.testing import shared_worker
+from tests.nets import net
+from tests.passes.test_distill_weights import AXES, BODY, GIVEN, ODD, SHAPE, weights
+from tests.pruned import cut, draws, repaired
+
+MIXED = DistillWeights(mixed=0.9, steps=120, rate=0.02)
+
+
+def test_few_samples_teach_more() -> None:
+    model, few, others = net(BODY, **GIVEN), draws(SHAPE, 2), draws(SHAPE, seed=1)
+    _, (before, plain) = repaired(DistillWeights(epochs=60), model, AXES, few, others)
+    _, (same, mixed) = repaired(MIXED, model, AXES, few, others)
+    assert before == same
+    assert mixed < 0.95 * plain
+
+
+def test_tokens_are_mixed_too() -> None:
+    body = "h = Gather(table, x)  r = Relu(h)  g = MatMul(r, w)  y = ReduceMean<axes = [1]>(g)"
+    model = net(body, x="int64[N,6]", table=(20, 8), w=(8, 4), opset=17)
+    rng = np.random.default_rng(0)
+    few, others = ([{"x": rng.integers(0, 20, (16, 6))} for _ in range(count)] for count in (2, 8))
+    axes: Any = {"table": {1: range(0, 8, 2)}, "w": {0: range(0, 8, 2)}}
+    axes |= {name: {2: range(0, 8, 2)} for name in "hr"}
+    _, (before, after) = repaired(MIXED, model, axes, few, others)
+    assert after < before
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_models_go_through(case: str) -> None:
+    tail, given = ODD[case]
+    model = net(BODY.replace("y = Gemm(f, w)", tail), **GIVEN, **given)
+    dense, pruned, kept = cut(model, AXES)
+    ctx = PassContext(pruned, worker=shared_worker(), calibration=draws(SHAPE))
+    ctx.reference = Reference(dense, kept)
+    MIXED.run(pruned, ctx)
+    shared_worker().check(to_proto(pruned).SerializeToString(), full=True)
+
+
+def test_batches_of_other_sizes_are_looked_at_as_they_are() -> None:
+    """No mixture of 8 and 10 rows: both are samples, and the result is as good."""
+    given = GIVEN | {"x": "float[N,4,H,8]"}
+    feeds = [f for rows in (8, 10) for f in draws((16, 4, rows, 8), 1)]
+    _, (before, after) = repaired(MIXED, net(BODY, **given), AXES, feeds)
+    assert after < before
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    one, two, other = (
+        weights(repaired(pass_, net(BODY, **GIVEN), AXES, draws(SHAPE))[0])
+        for pass_ in (MIXED, MIXED, DistillWeights(mixed=0.9, steps=120, rate=0.02, seed=1))
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_few_batches_are_looked_at_more_often() -> None:
+    dense, pruned, kept = cut(net(BODY, **GIVEN), AXES)
+    seen: list[int] = []
+    ctx = PassContext(pruned, worker=shared_worker(), calibration=draws(SHAPE, 3))
+    ctx.reference = Reference(dense, kept, lambda done, total, unit: seen.append(total))
+    MIXED.run(pruned, ctx)
+    assert set(seen) == {40}  # epochs of three batches
+
+
+def test_a_rate_that_is_much_too_high_changes_nothing() -> None:
+    model = net(BODY, **GIVEN)
+    hot = DistillWeights(mixed=0.9, steps=60, rate=50.0)
+    ctx, (before, after) = repaired(hot, model, AXES, draws(SHAPE))
+    assert before == after
+    assert [why for _, why in ctx.skipped] == ["the outputs are no nearer to those of before"]
