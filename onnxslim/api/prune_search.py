@@ -37,6 +37,9 @@ Feed = Mapping[str, Any]
 _STEPS = 6
 """Halvings of the range of budgets."""
 
+_SLACK = 1.2
+"""Error after a part of the steps, over that before, up to which all of them are worth it."""
+
 _Z = 1.6448536269514722
 """One-sided 95 % of the normal distribution."""
 
@@ -133,7 +136,9 @@ class Search:
         return min(tried, key=lambda t: t.error).made_by
 
     def helps(self, made_by: Pass, last: Sequence[Pass], times: int) -> bool:
-        """Whether more passes behind recovery lessen the error on the samples that select.
+        """Whether more passes behind recovery will lessen the error on the samples that select.
+
+        A part of their steps hardly does so, but shows where it goes.
 
         Args:
             made_by: The pruning.
@@ -146,7 +151,7 @@ class Search:
         more = replace(self, recovery=(*self.recovery, *last)).judged(made_by).error
         logger.debug("error without and with mixtures of samples: %.4g, %.4g", plain, more)
         now = time.monotonic()
-        return more < plain and now + times * (now - start) < self.until
+        return more < _SLACK * plain and now + times * (now - start) < self.until
 
     def smallest(self, make: Callable[[float], Pass], drop: float, ruler: Ruler) -> Pass:
         """The pass for the smallest part whose drop is certainly within ``drop`` points.
