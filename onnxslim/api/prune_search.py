@@ -151,7 +151,8 @@ class Search:
         more = replace(self, recovery=(*self.recovery, *last)).judged(made_by).error
         logger.debug("error without and with mixtures of samples: %.4g, %.4g", plain, more)
         now = time.monotonic()
-        return more < _SLACK * plain and now + times * (now - start) < self.until
+        idle = more == plain  # the passes refused: too much work
+        return not idle and more < _SLACK * plain and now + times * (now - start) < self.until
 
     def smallest(self, make: Callable[[float], Pass], drop: float, ruler: Ruler) -> Pass:
         """The pass for the smallest part whose drop is certainly within ``drop`` points.
