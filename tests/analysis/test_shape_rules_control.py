@@ -115,7 +115,10 @@ SQUEEZED = (
     ],
 )
 def test_a_branch_is_forced_by_what_follows(after: str, taken: int | None) -> None:
-    weights = {"w": np.zeros((1, 6, 4), np.float32), "r": np.zeros((1, 6, 2), np.float32)}
+    weights: dict[str, Any] = {
+        "w": np.zeros((1, 6, 4), np.float32),
+        "r": np.zeros((1, 6, 2), np.float32),
+    }
     model = parse(SQUEEZED + after, "float[1,S,N,4] x, bool c", k=[0], **weights)
     infer_shapes(model)
     node = model.graph[0]
@@ -214,5 +217,5 @@ def test_inputs_that_are_left_out_or_no_tensors() -> None:
 )
 def test_merged(a: Any, b: Any, expected: Any, told: int) -> None:
     ctx, engine = context()
-    dims = [ir.SymbolicDim(d) if isinstance(d, str) else d for d in (a, b)]
-    assert str(ctx.merge(*dims, "sizes")) == str(expected) and len(engine.problems) == told
+    one, other = (ir.SymbolicDim(d) if isinstance(d, str) else d for d in (a, b))
+    assert str(ctx.merge(one, other, "sizes")) == str(expected) and len(engine.problems) == told
