@@ -70,6 +70,8 @@ LAYERS: list[tuple[str, dict[str, Any], LinearLayer | None]] = [
      {"x": "float[3,7,4]", "w": (1, 2, 4), "r": (1, 2, 2), "outputs": {"y": "float[3,7,1,2]"}},
      None),
     ("y = Relu(x)", {"x": "float[3,4]"}, None),
+    ("y = Add(x, w)", {"x": "float[2,3,4]", "w": (2, 3, 4)}, None),
+    ("y = Conv(x, w)", {"x": "float[3,4]", "w": (5, 3), "outputs": {"y": "float[1,1]"}}, None),
 ]  # fmt: skip
 
 
