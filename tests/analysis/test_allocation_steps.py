@@ -47,7 +47,7 @@ def group(number: int, size: int) -> Group:
     return Group(number, size, np.zeros(size, np.int64), 1, (), (), "channel")
 
 
-def problem(seed: int) -> tuple[list[Any], dict[int, Any], Cost]:
+def problem(seed: int) -> tuple[list[Any], dict[int, Any], Any]:
     rng = np.random.default_rng(seed)
     items, errors, sizes = [], {}, {}
     for number in range(3):
