@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -137,6 +138,13 @@ def test_other_nodes_cost_in_proportion_to_the_outputs() -> None:
 def test_without_known_outputs_other_nodes_cost_what_they_did() -> None:
     table = LatencyTable((GRID,), {"a": LayerEntry(0, 8, 8)}, 3.0, other_ms=4.0, fixed_ms=0.5)
     assert table.predict_model({"a": (8, 16)}) == 2.0 + 0.5 + 4.0
+
+
+def test_a_table_is_read_as_it_was_written() -> None:
+    work = Work("Conv", (1, 8, 6), (3, 3), (("auto_pad", "VALID"), *PADS), groups=2, bias=True)
+    grid = Grid(work, (8,), (8, 16), ((1.0, 2.0),), 1.5, 2.5)
+    table = LatencyTable((grid,), {"a": LayerEntry(0, 8, 16, 2.0, 7)}, 3.0, 4.0, 5.0, {"os": "x"})
+    assert LatencyTable.from_json(json.loads(json.dumps(table.to_json()))) == table
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,9 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
      "opset": 21,
      "outputs": {"y": IMAGE}}, "x[-,abcd,ef,gh] s[abcd] b[abcd] -> y[-,abcd,ef,gh]; scale s0; "
      "scale b0; statistic x1; statistic x2; statistic x3"),
+    ("y = GroupNormalization<num_groups = 1>(x, s, b)", {"x": IMAGE, "s": (1,), "b": (1,),
+     "opset": 18, "outputs": {"y": IMAGE}}, "x[-,abcd,ef,gh] s[-] b[-] -> y[-,abcd,ef,gh]; "
+     "statistic x1; statistic x2; statistic x3"),
     ("y = GroupNormalization<num_groups = 4>(x, s, b)", {"x": IMAGE, "s": (4,), "b": (4,),
      "opset": 18,
      "outputs": {"y": IMAGE}}, "x[-,abcd,ef,gh] s[abcd] b[abcd] -> y[-,abcd,ef,gh]; scale s0; "
