@@ -176,7 +176,8 @@ def _bounds(p: Poly, effort: int) -> Bounds:
         inner = structure(pivot)[1][0]
         zero = _bounds_where(replace(p, pivot, ()), times(inner, const(-1)), effort - 1)
         taken = _bounds_where(replace(p, pivot, inner), inner, effort - 1)
-        return _of_both(min, zero[0], taken[0]), _of_both(max, zero[1], taken[1])
+        cases = _of_both(min, zero[0], taken[0]), _of_both(max, zero[1], taken[1])
+        return _tighter(max, low, cases[0]), _tighter(min, high, cases[1])
     if low is None:
         low = _relaxed(p, True, effort - 1)
     if high is None:
@@ -196,6 +197,10 @@ def _bounds_where(p: Poly, positive: Poly, effort: int) -> Bounds:
 
 def _of_both(pick: Callable[[int, int], int], a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else pick(a, b)
+
+
+def _tighter(pick: Callable[[int, int], int], a: int | None, b: int | None) -> int | None:
+    return pick(a, b) if a is not None and b is not None else b if a is None else a
 
 
 def _interval(p: Poly, effort: int) -> Bounds:

@@ -28,12 +28,7 @@ def constant_of_shape(ctx: NodeContext) -> None:
     """ConstantOfShape: the content of the input is the shape."""
     value = ctx.attr("value")
     dtype = FLOAT if value is None else value.dtype
-    sizes = ctx.sizes(0)
-    if sizes is None:
-        length = ctx.dims(0)
-        count = length[0] if length else None
-        sizes = ctx.fresh_dims(count) if isinstance(count, int) and count <= 64 else None
-    ctx.set(0, dtype, sizes)
+    ctx.set(0, dtype, ctx.sizes(0))
 
 
 def shape_of(ctx: NodeContext) -> None:

@@ -25,9 +25,7 @@ def reshape(ctx: NodeContext) -> None:
     dims = ctx.dims(0)
     target = _reshape_target(ctx)
     if target is None:
-        length = ctx.dims(1)
-        rank = length[0] if length and isinstance(length[0], int) and length[0] <= 64 else None
-        return ctx.set(0, ctx.dtype(0), None if rank is None else ctx.fresh_dims(rank))
+        return ctx.set(0, ctx.dtype(0), None)
     literal_zero = bool(ctx.attr("allowzero", 0))
     result: list[Dim] = []
     guess: int | None = None

@@ -58,3 +58,17 @@ def content(value: ir.Value) -> list[str] | None:
     """Known elements of a value as text."""
     found: Sequence[object] | None = known_values(value)
     return None if found is None else [str(e) for e in found]
+
+
+def said(body: str, inputs: str = "", *, opset: int = 18, **constants: Any) -> str:
+    """Every output of the last node and, behind bars, what is wrong with the model."""
+    model = parse(body, inputs, opset=opset, **constants)
+    problems: list[str] = []
+    infer_shapes(model, problems=problems)
+    outputs = " ".join(shape(v) for v in model.graph[-1].outputs)
+    return " | ".join([outputs, *(p.partition("': ")[2] for p in problems)])
+
+
+def fresh(count: int) -> str:
+    """Dimensions of which nothing is known: ``_d0,_d1``."""
+    return ",".join(f"_d{i}" for i in range(count))

@@ -45,7 +45,7 @@ def _conv(
     per_filter: list[ir.Value | None],
 ) -> None:
     data, weight, shape = b.axes(x), b.axes(w), shape_of(w)
-    if data is None or weight is None or shape is None or len(data) < 3:
+    if data is None or weight is None or shape is None or not 3 <= len(data) == len(weight):
         b.fail(node, "its ranks are unknown")
         return
     group = int(attr(node, "group", 1))
@@ -144,7 +144,7 @@ def conv_transpose(b: Builder, node: ir.Node) -> None:
     """ConvTranspose: ``W`` is (C, M/group, ...); ``x.1`` is consumed with ``W.0``."""
     x, w = get_input(node, 0), get_input(node, 1)
     data, weight, shape = b.axes(x), b.axes(w), shape_of(w)
-    if data is None or weight is None or shape is None or len(data) < 3:
+    if data is None or weight is None or shape is None or not 3 <= len(data) == len(weight):
         b.fail(node, "its ranks are unknown")
         return
     group = int(attr(node, "group", 1))

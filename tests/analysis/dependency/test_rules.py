@@ -1,0 +1,365 @@
+"""All that the rule of one operator says: classes of positions, uses of axes, what stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.analysis.dependency.told import told
+
+IMAGE = "float[1,4,2,2]"
+MS = "com.microsoft."
+
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    # convolutions
+    ("y = Conv(x, w, b)", {"x": IMAGE,
+     "w": (3, 4, 1, 2), "b": (3,)}, "x[-,abcd,..,..] w[efg,abcd,-,..] b[efg] -> y[-,efg,-,-]; "
+     "consume x1; consume w1; produce w0; produce b0"),
+    ("y = Conv(x, w, b)", {"x": IMAGE,
+     "w": (1, 4, 1, 1), "b": (1,)}, "x[-,abcd,..,..] w[-,abcd,-,-] b[-] -> y[-,-,-,-]; "
+     "consume x1; consume w1"),
+    ("y = Conv<group = 4>(x, w, b)", {"x": IMAGE,
+     "w": (8, 1, 1, 1), "b": (8,)}, "x[-,abcd,..,..] w[aabbccdd,-,-,-] b[aabbccdd] -> "
+     "y[-,aabbccdd,-,-]; scale w0; scale b0"),
+    ("y = Conv<group = 2>(x, w, b)", {"x": IMAGE,
+     "w": (4, 2, 1, 1), "b": (4,)}, "x[-,abcd,..,..] w[efgh,..,-,-] b[efgh] -> y[-,efgh,-,-]; "
+     "produce w0; consume x1; produce b0; equal ef|gh; equal ab|cd"),
+    ("y = Conv<group = 2>(x, w)", {"x": IMAGE,
+     "w": "float[4,2,1,1]"}, "x[-,abab,..,..] w[cdef,ab,-,-] -> y[-,cdef,-,-]; consume x1; "
+     "consume w1; equal cd|ef"),
+    ("y = Conv<group = 2>(x, w)", {"x": IMAGE,
+     "w": "float[2,2,1,1]"}, "x[-,abab,..,..] w[cd,ab,-,-] -> y[-,cd,-,-]; consume x1; "
+     "consume w1; equal c|d"),
+    ("y = Conv<group = 2>(x, w)", {"x": "float[1,C,2,2]",
+     "w": (4, 2, 1, 1)}, "x[-,-,..,..] w[abcd,..,-,-] -> y[-,abcd,-,-]; produce w0; equal ab|cd"),
+    ("y = Conv<group = 2>(x, w)", {"x": "float[1,C,2,2]",
+     "w": "float[4,2,1,1]"}, "x[-,-,..,..] w[abcd,..,-,-] -> y[-,abcd,-,-]; equal ab|cd"),
+    ("y = Conv<group = 4>(x, w)", {"x": "float[1,C,2,2]",
+     "w": (8, 1, 1, 1)}, "x[-,-,..,..] w[abcdefgh,-,-,-] -> y[-,abcdefgh,-,-]; produce w0; "
+     "equal ab|cd|ef|gh"),
+    ("y = ConvTranspose(x, w, b)", {"x": IMAGE,
+     "w": (4, 3, 1, 1), "b": (3,)}, "x[-,abcd,..,..] w[abcd,efg,-,-] b[efg] -> y[-,efg,-,-]; "
+     "consume x1; consume w0; produce w1; produce b0"),
+    ("y = ConvTranspose<group = 2>(x, w, b)", {"x": IMAGE,
+     "w": (4, 2, 1, 1), "b": (4,)}, "x[-,abcd,..,..] w[abcd,ef,-,-] b[efef] -> y[-,efef,-,-]; "
+     "consume x1; consume w0; produce w1; produce b0; equal ab|cd"),
+    ("y = ConvTranspose<group = 4>(x, w, b)", {"x": IMAGE,
+     "w": (4, 1, 1, 1), "b": (4,)}, "x[-,abcd,..,..] w[abcd,-,-,-] b[abcd] -> y[-,abcd,-,-]; "
+     "scale w0; scale b0"),
+    ("y = ConvTranspose<group = 2>(x, w)", {"x": IMAGE,
+     "w": (4, 1, 1, 1)}, "x[-,abcd,..,..] w[abcd,-,-,-] -> y[-,-,-,-]; consume x1; consume w0; "
+     "equal ab|cd"),
+    ("y = ConvTranspose(x, w)", {"x": IMAGE,
+     "w": (4, 1, 1, 1)}, "x[-,abcd,..,..] w[abcd,-,-,-] -> y[-,-,-,-]; consume x1; consume w0"),
+    ("y = DeformConv(x, w, o, b, m)", {"x": IMAGE, "w": (3, 4, 1, 1), "b": (3,), "opset": 19,
+     "o": "float[1,2,2,2]",
+     "m": "float[1,1,2,2]"}, "x[-,abcd,..,..] w[efg,abcd,-,-] o[-,..,..,..] b[efg] m[-,-,..,..] "
+     "-> y[-,efg,-,-]; consume x1; consume w1; produce w0; produce b0"),
+    ("y = DeformConv<offset_group = 2>(x, w, o)", {"x": IMAGE, "w": (3, 4, 1, 1), "opset": 19,
+     "o": "float[1,4,2,2]"},
+     "x[-,....,..,..] w[abc,....,-,-] o[-,....,..,..] -> y[-,abc,-,-]; consume x1; consume w1; "
+     "produce w0"),
+    # products
+    ("y = Gemm(x, w, b)", {"x": "float[2,3]",
+     "w": (3, 4), "b": (4,)}, "x[ab,cde] w[cde,fghi] b[fghi] -> y[ab,fghi]; consume x1; "
+     "consume w0; produce w1; produce b0"),
+    ("y = Gemm<transA = 1, transB = 1>(x, w, b)", {"x": "float[3,2]", "w": (4, 3), "b": (2, 1)},
+     "x[abc,de] w[fghi,abc] b[de,-] -> y[de,fghi]; consume x0; consume w1; produce w0; produce b0"),
+    ("y = Gemm(w, x, b)", {"x": "float[3,4]",
+     "w": (2, 3), "b": (2, 4)}, "w[ab,cde] x[cde,fghi] b[ab,fghi] -> y[ab,fghi]; consume w1; "
+     "consume x0; produce w0; produce b1; produce b0"),
+    ("y = MatMul(x, w)", {"x": "float[2,3]",
+     "w": (3, 4)}, "x[ab,cde] w[cde,fghi] -> y[ab,fghi]; consume x1; consume w0; produce w1"),
+    ("y = MatMul(w, x)", {"x": "float[3,4]",
+     "w": (2, 3)}, "w[ab,cde] x[cde,fghi] -> y[ab,fghi]; consume w1; consume x0; produce w0"),
+    ("y = MatMul(x, w)", {"x": "float[3]",
+     "w": (3, 4)}, "x[abc] w[abc,defg] -> y[defg]; consume x0; consume w0; produce w1"),
+    ("y = MatMul(x, w)", {"x": "float[2,3]",
+     "w": (3,)}, "x[ab,cde] w[cde] -> y[ab]; consume x1; consume w0"),
+    ("y = MatMul(x, w)", {"x": "float[3]",
+     "w": (3,)}, "x[abc] w[abc] -> y[]; consume x0; consume w0"),
+    ("y = MatMul(x, w)", {"x": "float[2,1,2,3]",
+     "w": (3, 3, 4)}, "x[ab,-,cd,efg] w[hij,efg,klmn] -> y[ab,hij,cd,klmn]; consume x3; "
+     "consume w1; produce w0; produce w2"),
+    ("y = MatMul(x, w)", {"x": "float[3,2,3]",
+     "w": (2, 1, 3, 4)}, "x[abc,de,fgh] w[ij,-,fgh,klmn] -> y[ij,abc,de,klmn]; consume x2; "
+     "consume w2; produce w0; produce w3"),
+    (f"y = {MS}FusedMatMul<transA = 1>(x, w)", {"x": "float[3,2]", "w": (3, 4),
+     "outputs": {"y": "float[2,4]"}},
+     "x[abc,de] w[abc,fghi] -> y[de,fghi]; consume x0; consume w0; produce w1"),
+    (f"y = {MS}FusedMatMul<transB = 1>(x, w)", {"x": "float[2,3]", "w": (4, 3),
+     "outputs": {"y": "float[2,4]"}},
+     "x[ab,cde] w[fghi,cde] -> y[ab,fghi]; consume x1; consume w1; produce w0"),
+    (f"y = {MS}FusedMatMul<transA = 1>(x, w)", {"x": "float[3]", "w": (3, 4),
+     "outputs": {"y": "float[4]"}},
+     "x[abc] w[abc,defg] -> y[defg]; consume x0; consume w0; produce w1"),
+    (f"y = {MS}FusedMatMul<transB = 1>(x, w)", {"x": "float[2,3]", "w": (3,),
+     "outputs": {"y": "float[2]"}}, "x[ab,cde] w[cde] -> y[ab]; consume x1; consume w0"),
+    (f"y = {MS}FusedMatMul<transBatchA = 1>(x, w)", {"x": "float[3,2,3]", "w": (3, 4),
+     "outputs": {"y": "float[2,3,4]"}}, "x[...,..,...] w[...,....] -> y[?]"),
+    ('y = Einsum<equation = "ij,jk->ik">(x, w)', {"x": "float[2,3]",
+     "w": (3, 4)}, "x[ab,cde] w[cde,fghi] -> y[ab,fghi]; consume x1; consume w0; produce w1"),
+    ('y = Einsum<equation = "ij,jk->ki">(w, x)', {"x": "float[3,4]",
+     "w": (2, 3)}, "w[ab,cde] x[cde,fghi] -> y[fghi,ab]; produce w0; consume w1; consume x0"),
+    ('y = Einsum<equation = "ij,jk">(x, w)', {"x": "float[2,3]",
+     "w": (3, 4)}, "x[..,...] w[...,....] -> y[-,-]"),
+    ('y = Einsum<equation = "ii->i">(x)', {"x": "float[3,3]"}, "x[...,...] -> y[-]"),
+    ('y = Einsum<equation = "...i->...">(x)', {"x": "float[2,3]"}, "x[..,...] -> y[-]"),
+    ('y = Einsum<equation = "ij,ij->i">(x, w)', {"x": "float[2,3]",
+     "w": (2, 3)}, "x[ab,cde] w[ab,cde] -> y[ab]; consume x1; produce w0; consume w1"),
+    # data that move
+    ("y = Squeeze(x)", {"x": "float[1,3,1]"}, "x[-,abc,-] -> y[abc]"),
+    ("y = Squeeze(x, k)", {"x": "float[1,3,1]", "k": [-1]}, "x[-,abc,-] -> y[-,abc]"),
+    ("y = Unsqueeze(x, k)", {"x": "float[2,3]", "k": [1, -1]}, "x[ab,cde] -> y[ab,-,cde,-]"),
+    ("y = Transpose(x)", {"x": "float[2,3,4]"}, "x[ab,cde,fghi] -> y[fghi,cde,ab]"),
+    ("y = Concat<axis = 1>(x, w)", {"x": "float[2,3]",
+     "w": (2, 2)}, "x[ab,cde] w[ab,fg] -> y[ab,cdefg]; scale w0; scale w1"),
+    ("y = Concat<axis = -1>(x, w)", {"x": "float[2,1]",
+     "w": (2, 1)}, "x[ab,-] w[ab,-] -> y[ab,-]; scale w0"),
+    ("y = Concat<axis = 0>(x, w)", {"x": "float[N,3]",
+     "w": (2, 3)}, "x[-,abc] w[..,abc] -> y[-,abc]; scale w0; scale w1"),
+    ("y, z = Split<axis = 1>(x, k)", {"x": "float[2,4]",
+     "k": [1, 3]}, "x[ab,.cde] -> y[ab,-] z[ab,cde]; part .; part cde"),
+    ("y, z = Split<axis = -1>(x, k)", {"x": "float[2,4]",
+     "k": [2, 2]}, "x[ab,cdef] -> y[ab,cd] z[ab,ef]; part cd; part ef"),
+    ("y = Slice(x, s, e, a, t)", {"x": "float[2,6]", "s": [1], "e": [6], "a": [-1], "t": [2]},
+     "x[ab,cdefgh] -> y[ab,dfh]; part dfh"),
+    ("y = Slice(x, s, e)", {"x": "float[3,4]",
+     "s": [0, 1], "e": [2, 2]}, "x[abc,d.ef] -> y[ab,-]; part ab; part ."),
+    ("y = Slice(x, s, e, a, t)", {"x": "float[2,4]", "s": [3], "e": [-(2**63)], "a": [1],
+     "t": [-1]}, "x[ab,cdef] -> y[ab,fedc]; part fedc"),
+    ("y = Slice(x, s, e, a, t)", {"x": "float[2,4]", "s": [3], "e": [-5], "a": [1], "t": [-1]},
+     "x[ab,cdef] -> y[ab,fedc]; part fedc"),
+    ("y = Slice(x, s, e, a)", {"x": "float[2,4]",
+     "s": "int64[1]", "e": [2], "a": [-1]}, "x[ab,....] -> y[ab,-]"),
+    ("y = Slice(x, s, e, a)", {"x": "float[2,4]",
+     "s": [1], "e": [2], "a": "int64[1]"}, "x[..,....] s[-] e[-] a[-] -> y[-,-]"),
+    ("y = Slice(x, s, e, a, t)", {"x": "float[2,4]", "s": [1], "e": [2], "a": [1],
+     "t": "int64[1]"}, "x[ab,....] -> y[ab,-]"),
+    ("y = Gather<axis = 1>(x, k)", {"x": "float[2,4]",
+     "k": [2, 0, 2]}, "x[ab,cdef] k[ghi] -> y[ab,ece]; part ece"),
+    ("y = Gather<axis = 1>(x, k)", {"x": "float[2,4]",
+     "k": [2]}, "x[ab,cd.e] k[-] -> y[ab,-]; part ."),
+    ("y = Gather<axis = 1>(x, k)", {"x": "float[2,4]",
+     "k": np.array(-1)}, "x[ab,cde.] k[] -> y[ab]"),
+    ("y = Gather(w, k)", {"k": "int64[2]",
+     "w": (3, 4)}, "w[...,abcd] k[..] -> y[..,abcd]; produce w1"),
+    ("y = Gather<axis = 1>(w, k)", {"k": "int64[2,1]",
+     "w": (3, 4)}, "w[abc,....] k[-,-] -> y[abc,-,-]; produce w0"),
+    ("y = Pad(x, p)", {"x": "float[2,3]", "p": [0, 1, 0, 2]}, "x[ab,cde] -> y[ab,fcdegh]"),
+    ("y = Pad(x, p)", {"x": "float[2,3]", "p": [0, 1, 0, -1]}, "x[ab,...] -> y[ab,-]"),
+    ("y = Pad(x, p, , a)", {"x": "float[2,3]",
+     "p": [1, 0], "a": [-1], "opset": 18}, "x[ab,cde] -> y[ab,fcde]"),
+    ('y = Pad<mode = "edge">(x, p)', {"x": "float[2,3]",
+     "p": [0, 1, 0, 2]}, "x[ab,...] -> y[ab,-]"),
+    ("y = Pad(x, p)", {"x": "float[2,3]", "p": "int64[4]"}, "x[..,...] p[....] -> y[-,-]"),
+    ("y = Pad(x, p, , a)", {"x": "float[2,3]",
+     "p": [1, 0], "a": "int64[1]", "opset": 18}, "x[..,...] p[..] a[-] -> y[-,-]"),
+    ("y = Expand(x, k)", {"x": "float[3,1]", "k": [2, 1, 4]}, "x[abc,-] -> y[de,abc,fghi]"),
+    ("y = Expand(x, k)", {"x": "float[2,3]", "k": [3]}, "x[ab,cde] -> y[ab,cde]"),
+    ("y = Expand(x, k)", {"x": "float[2,3]", "k": [1]}, "x[ab,cde] -> y[ab,cde]"),
+    ("y = Expand(x, k)", {"x": "float[2,3]", "k": "int64[2]"}, "x[..,...] -> y[..,...]"),
+    ("y = ConstantOfShape(k)", {"k": [2, 3]}, "-> y[ab,cde]"),
+    ("y = ConstantOfShape(k)", {"k": "int64[2]"}, "-> y[-,-]"),
+    ("y = Tile(x, k)", {"x": "float[2,3]", "k": [1, 2]}, "x[ab,cde] -> y[ab,cdecde]"),
+    ("y = Tile(x, k)", {"x": "float[2,3]", "k": "int64[2]"}, "x[..,...] k[..] -> y[-,-]"),
+    ("y = DepthToSpace<blocksize = 2>(x)", {"x": "float[1,8,2,2]"},
+     "x[-,abababab,..,..] -> y[-,ab,-,-]"),
+    ('y = DepthToSpace<blocksize = 2, mode = "CRD">(x)', {"x": "float[1,8,2,2]"},
+     "x[-,aaaabbbb,..,..] -> y[-,ab,-,-]"),
+    ("y = DepthToSpace<blocksize = 2>(x)", {"x": "float[1,C,2,2]"}, "x[-,-,..,..] -> y[-,-,-,-]"),
+    ("y = SpaceToDepth<blocksize = 2>(x)", {"x": "float[1,3,2,2]"},
+     "x[-,abc,..,..] -> y[-,abcabcabcabc,-,-]"),
+    ("y = SpaceToDepth<blocksize = 2>(x)", {"x": "float[1,C,2,2]"}, "x[-,-,..,..] -> y[-,-,-,-]"),
+    ("y = Trilu(x)", {"x": "float[2,3,3]"}, "x[ab,...,...] -> y[ab,...,...]"),
+    ("y = ReverseSequence(x, n)", {"x": "float[2,3,2]",
+     "n": [2, 1, 2]}, "x[..,...,ab] -> y[..,...,ab]"),
+    ("y = ReverseSequence<batch_axis = 0, time_axis = 1>(x, n)", {"x": "float[2,3,2]",
+     "n": [2, 1]}, "x[..,...,ab] -> y[..,...,ab]"),
+    ("y = Shape(x)", {"x": "float[2,3]"}, "x[ab,cde] -> y[-]"),
+    # lookups
+    ("y = GatherND(x, k)", {"x": "float[2,3,4]",
+     "k": [[1], [0]]}, "x[..,abc,defg] k[..,-] -> y[-,abc,defg]"),
+    ("y = GatherND(w, k)", {"w": (2, 3, 4),
+     "k": [[1, 0]]}, "w[..,...,abcd] k[-,..] -> y[-,abcd]; produce w2"),
+    ("y = GatherND<batch_dims = 1>(x, k)", {"x": "float[2,3,4]",
+     "k": [[1], [0]]}, "x[..,...,abcd] k[..,-] -> y[-,abcd]"),
+    ("y = ScatterND(x, k, w)", {"x": "float[2,3,4]",
+     "k": [[1]], "w": (1, 3, 4)}, "x[..,abc,defg] k[-,-] w[-,abc,defg] -> y[-,abc,defg]; "
+     "scale w1; scale w2"),
+    ("y = ScatterND(x, k, w)", {"x": "float[2,3]",
+     "k": [[1, 0], [0, 0]], "w": (2,)}, "x[..,...] k[..,..] w[..] -> y[-,-]"),
+    ("y = GatherElements<axis = 1>(x, k)", {"x": "float[2,3]",
+     "k": [[1], [0]]}, "x[ab,...] k[ab,-] -> y[ab,-]; scale k0"),
+    ("y = GatherElements(x, k)", {"x": "float[2,3]", "k": [[1, 0]]}, "x[..,...] k[-,..] -> y[-,-]"),
+    ("y = ScatterElements<axis = -1>(x, k, w)", {"x": "float[2,3]", "k": [[1], [0]], "w": (2, 1)},
+     "x[ab,...] k[ab,-] w[ab,-] -> y[ab,-]; scale k0; scale w0"),
+    # position by position
+    ("y = Add(x, w)", {"x": "float[2,3]", "w": (3,)}, "x[ab,cde] w[cde] -> y[ab,cde]; scale w0"),
+    ("y = Add(x, w)", {"x": "float[2,1]", "w": (3,)}, "x[ab,-] w[cde] -> y[ab,cde]; scale w0"),
+    ("y = Add(x, w)", {"x": "float[3]",
+     "w": (2, 3)}, "x[abc] w[de,abc] -> y[de,abc]; scale w0; scale w1"),
+    ("y = Add(x, z)", {"x": "float[2,3]", "z": "float[2,C]"}, "x[ab,...] z[ab,-] -> y[ab,-]"),
+    ("y = Where(c, x, w)", {"c": "bool[2,3]",
+     "x": "float[2,3]", "w": (3,)}, "c[-,-] x[..,...] w[...] -> y[-,-]; scale w0"),
+    ("y = Clip(x, k, k)", {"x": "float[2,3]", "k": np.float32(1)}, "x[ab,cde] -> y[ab,cde]"),
+    ("y, m = Dropout(x)", {"x": "float[2,3]"}, "x[ab,cde] -> y[ab,cde] m[ab,cde]"),
+    ("y = QuantizeLinear(x, s, z)", {"x": "float[2,3]", "s": (3,), "z": np.zeros(3, np.int8)},
+     "x[ab,cde] s[cde] z[cde] -> y[ab,cde]; scale s0; scale z0"),
+    ("y = QuantizeLinear<axis = 0>(x, s)", {"x": "float[2,3]",
+     "s": (2,)}, "x[ab,cde] s[ab] -> y[ab,cde]; scale s0"),
+    ("y = QuantizeLinear(x, s)", {"x": "float[2,3]",
+     "s": np.float32(1)}, "x[ab,cde] s[] -> y[ab,cde]"),
+    ("y = QuantizeLinear<axis = 1, block_size = 2>(x, s)", {"x": "float[2,4]", "s": (2, 2),
+     "opset": 21}, "x[..,....] s[ab,cd] -> y[..,....]"),
+    ("y = CumSum(x, k)", {"x": "float[2,3]", "k": np.array(-1)}, "x[ab,...] -> y[ab,...]"),
+    ("y = CumSum(x, k)", {"x": "float[2,3]", "k": "int64"}, "x[..,...] k[] -> y[-,-]"),
+    # normalization
+    ("y = BatchNormalization(x, s, b, m, v)", {"x": IMAGE, "s": (4,), "b": (4,), "m": (4,),
+     "v": (4,)},
+     "x[-,abcd,ef,gh] s[abcd] b[abcd] m[abcd] v[abcd] -> y[-,abcd,ef,gh]; scale s0; scale b0; "
+     "scale m0; scale v0"),
+    ("y, p, q = BatchNormalization<training_mode = 1>(x, s, b, m, v)", {"x": IMAGE, "s": (4,),
+     "b": (4,),
+     "m": (4,), "v": (4,)}, "x[-,....,ab,cd] s[....] b[....] m[....] v[....] -> y[-,....,ab,cd] "
+     "p[?] q[?]; scale s0; scale b0; scale m0; scale v0"),
+    ("y = InstanceNormalization(x, s, b)", {"x": IMAGE,
+     "s": (4,), "b": (4,)}, "x[-,abcd,ef,gh] s[abcd] b[abcd] -> y[-,abcd,ef,gh]; scale s0; "
+     "scale b0; statistic x2; statistic x3"),
+    ("y = GroupNormalization<num_groups = 2>(x, s, b)", {"x": IMAGE, "s": (4,), "b": (4,),
+     "opset": 21,
+     "outputs": {"y": IMAGE}}, "x[-,aabb,cd,ef] s[aabb] b[aabb] -> y[-,aabb,cd,ef]; scale s0; "
+     "scale b0; statistic x2; statistic x3"),
+    ("y = GroupNormalization<num_groups = 2>(x, s, b)", {"x": IMAGE, "s": (2,), "b": (2,),
+     "opset": 18,
+     "outputs": {"y": IMAGE}}, "x[-,aabb,cd,ef] s[ab] b[ab] -> y[-,aabb,cd,ef]; scale s0; "
+     "scale b0; statistic x2; statistic x3"),
+    ("y = GroupNormalization<num_groups = 1>(x, s, b)", {"x": IMAGE, "s": (4,), "b": (4,),
+     "opset": 21,
+     "outputs": {"y": IMAGE}}, "x[-,abcd,ef,gh] s[abcd] b[abcd] -> y[-,abcd,ef,gh]; scale s0; "
+     "scale b0; statistic x1; statistic x2; statistic x3"),
+    ("y = GroupNormalization<num_groups = 1>(x, s, b)", {"x": IMAGE, "s": (1,), "b": (1,),
+     "opset": 18, "outputs": {"y": IMAGE}}, "x[-,abcd,ef,gh] s[-] b[-] -> y[-,abcd,ef,gh]; "
+     "statistic x1; statistic x2; statistic x3"),
+    ("y = GroupNormalization<num_groups = 4>(x, s, b)", {"x": IMAGE, "s": (4,), "b": (4,),
+     "opset": 18,
+     "outputs": {"y": IMAGE}}, "x[-,abcd,ef,gh] s[abcd] b[abcd] -> y[-,abcd,ef,gh]; scale s0; "
+     "scale b0; statistic x2; statistic x3"),
+    ("y = LayerNormalization(x, s, b)", {"x": "float[2,3,4]",
+     "s": (4,), "b": (4,)}, "x[ab,cde,fghi] s[fghi] b[fghi] -> y[ab,cde,fghi]; statistic x2; "
+     "scale s0; scale b0"),
+    ("y = LayerNormalization<axis = 1>(x, s)", {"x": "float[2,3,4]",
+     "s": (1, 4)}, "x[ab,cde,fghi] s[-,fghi] -> y[ab,cde,fghi]; statistic x1; statistic x2; "
+     "scale s1"),
+    (f"y = {MS}SkipLayerNormalization(x, z, s, b)", {"x": "float[1,2,4]", "z": "float[1,2,4]",
+     "s": (4,),
+     "b": (4,), "outputs": {"y": "float[1,2,4]"}}, "x[-,ab,cdef] z[-,ab,cdef] s[cdef] b[cdef] -> "
+     "y[-,ab,cdef]; statistic x2; statistic z2; scale s0; scale b0"),
+    ("y = LpNormalization(x)", {"x": "float[2,3]"}, "x[ab,cde] -> y[ab,cde]; statistic x1"),
+    ("y = LpNormalization<axis = 0>(x)", {"x": "float[2,3]"},
+     "x[ab,cde] -> y[ab,cde]; statistic x0"),
+    ("y = LRN<size = 3>(x)", {"x": IMAGE}, "x[-,....,ab,cd] -> y[-,....,ab,cd]"),
+    ("y = MeanVarianceNormalization(x)", {"x": "float[2,4,2,2]"},
+     "x[ab,cdef,gh,ij] -> y[ab,cdef,gh,ij]; statistic x0; statistic x2; statistic x3"),
+    ("y = MeanVarianceNormalization<axes = [1]>(x)", {"x": IMAGE},
+     "x[-,abcd,ef,gh] -> y[-,abcd,ef,gh]; statistic x1"),
+    # along an axis
+    ("y = Softmax(x)", {"x": "float[2,3]"}, "x[ab,...] -> y[ab,...]"),
+    ("y = Softmax(x)", {"x": "float[2,3,2]", "opset": 12}, "x[ab,...,..] -> y[ab,...,..]"),
+    ("y = Softmax<axis = 2>(x)", {"x": "float[2,3,2]",
+     "opset": 12}, "x[ab,cde,..] -> y[ab,cde,..]"),
+    ("y = Softmax<axis = 0>(x)", {"x": "float[2,3,2]",
+     "opset": 13}, "x[..,abc,de] -> y[..,abc,de]"),
+    ("y = ArgMax(x)", {"x": "float[2,3]"}, "x[..,abc] -> y[-,abc]"),
+    ("y = ArgMax<axis = 1, keepdims = 0>(x)", {"x": "float[2,3]"}, "x[ab,...] -> y[ab]"),
+    ("y, i = TopK(x, k)", {"x": "float[2,3]", "k": [2]}, "x[ab,...] -> y[ab,-] i[ab,-]"),
+    ("y, i = TopK<axis = 0>(x, k)", {"x": "float[2,3]",
+     "k": [1]}, "x[..,abc] -> y[-,abc] i[-,abc]"),
+    ("y = ReduceSum(x, k)", {"x": "float[2,3]", "k": [-1]}, "x[ab,cde] -> y[ab,-]; consume x1"),
+    ("y = ReduceSum<keepdims = 0>(x, k)", {"x": "float[2,3]",
+     "k": [0]}, "x[ab,cde] -> y[cde]; consume x0"),
+    ("y = ReduceSum(x, k)", {"x": "float[2,3]", "k": "int64[1]"}, "x[..,...] k[-] -> y[-,-]"),
+    ("y = ReduceMean<axes = [0]>(x)", {"x": "float[2,3]"}, "x[ab,cde] -> y[-,cde]; statistic x0"),
+    ("y = ReduceMean(x)", {"x": "float[2,3]"}, "x[ab,cde] -> y[-,-]; statistic x0; statistic x1"),
+    ("y = ReduceMean<noop_with_empty_axes = 1>(x)", {"x": "float[2,3]",
+     "opset": 18}, "x[ab,cde] -> y[ab,cde]"),
+    # space
+    ("y = MaxPool<kernel_shape = [2, 2]>(x)", {"x": IMAGE}, "x[-,abcd,..,..] -> y[-,abcd,-,-]"),
+    ("y = GridSample(x, g)", {"x": IMAGE,
+     "g": "float[1,2,2,2]"}, "x[-,abcd,..,..] g[-,..,..,..] -> y[-,abcd,-,-]"),
+    ("y = MaxUnpool<kernel_shape = [1, 1]>(x, i)", {"x": IMAGE,
+     "i": "int64[1,4,2,2]"}, "x[-,....,..,..] i[-,-,-,-] -> y[-,....,-,-]"),
+    ("y = RoiAlign(x, r, i)", {"x": "float[2,4,2,2]",
+     "r": (1, 4), "i": [0]}, "x[..,abcd,..,..] -> y[-,abcd,-,-]"),
+    ("y = Resize(x, , , k)", {"x": IMAGE, "k": [1, 4, 3, 2]}, "x[-,abcd,..,ef] -> y[-,abcd,-,ef]"),
+    ("y = Resize(x, , k)", {"x": IMAGE,
+     "k": np.array([1, 1, 2, 1], np.float32)}, "x[-,abcd,..,ef] -> y[-,abcd,-,ef]"),
+    ("y = Resize(x, , , k)", {"x": IMAGE, "k": "int64[4]"}, "x[-,....,..,..] -> y[-,-,-,-]"),
+    ("y = OneHot(x, k, v)", {"x": "float[3]", "k": np.array(2), "v": np.zeros(2, np.float32)},
+     "x[...] k[] v[..] -> y[-,-]"),
+    # attention
+    ("y = Attention<q_num_heads = 2, kv_num_heads = 1>(q, k, v)", {"q": "float[1,2,4]",
+     "k": "float[1,3,2]",
+     "v": "float[1,3,2]", "opset": 23}, "q[-,ab,cccc] k[-,...,cc] v[-,...,cc] -> y[-,ab,cccc]; "
+     "consume q2; consume k2; consume v2"),
+    ("y = Attention<q_num_heads = 4, kv_num_heads = 2>(q, k, v)", {"q": "float[1,1,4]",
+     "k": "float[1,3,2]",
+     "v": "float[1,3,4]", "opset": 23}, "q[-,-,aabb] k[-,...,ab] v[-,...,aabb] -> "
+     "y[-,-,aaaabbbb]; consume q2; consume k2; consume v2"),
+    ("y = Attention(q, k, v, m)", {"q": "float[1,4,1,2]", "k": "float[1,2,3,2]",
+     "v": "float[1,2,3,2]",
+     "m": (4, 1, 3), "opset": 23}, "q[-,aabb,-,..] k[-,ab,...,..] v[-,ab,...,..] m[aabb,-,cde] "
+     "-> y[-,aabb,-,-]; scale m0; consume q1; consume k3; consume v1"),
+    ("y = Attention(q, k, v)", {"q": "float[1,3,1,2]", "k": "float[1,2,3,2]",
+     "v": "float[1,2,3,2]",
+     "opset": 23}, "q[-,...,-,..] k[-,..,...,..] v[-,..,...,..] -> y[-,-,-,-]; consume q1; "
+     "consume k3; consume v1"),
+    ("y = Attention(q, k, v, , p, r)", {"q": "float[1,2,1,2]", "k": "float[1,2,3,2]",
+     "v": "float[1,2,3,2]",
+     "p": "float[1,2,1,2]", "r": "float[1,2,1,2]", "opset": 23}, "q[-,..,-,..] k[-,..,...,..] "
+     "v[-,..,...,..] p[-,..,-,..] r[-,..,-,..] -> y[-,-,-,-]"),
+    (f"y = {MS}MultiHeadAttention<num_heads = 2>(q, k, v, b)", {"q": "float[1,2,4]",
+     "k": "float[1,3,4]",
+     "v": "float[1,3,2]", "b": (10,), "outputs": {"y": "float[1,2,2]"}}, "q[-,ab,ccdd] "
+     "k[-,...,ccdd] v[-,...,cd] b[ccddccddcd] -> y[-,ab,cd]; produce b0; consume q2; consume k2; "
+     "consume v2"),
+    (f"y = {MS}MultiHeadAttention<num_heads = 2>(q, k, v, b)", {"q": "float[1,2,4]",
+     "k": "float[1,3,4]",
+     "v": "float[1,3,2]", "b": (9,), "outputs": {"y": "float[1,2,2]"}}, "q[-,ab,....] "
+     "k[-,...,....] v[-,...,..] b[.........] -> y[-,ab,..]; consume q2; consume k2; consume v2"),
+    (f"y = {MS}MultiHeadAttention<num_heads = 3>(q, k, v)", {"q": "float[1,2,4]",
+     "k": "float[1,3,4]",
+     "v": "float[1,3,4]", "outputs": {"y": "float[1,2,4]"}}, "q[-,ab,cdef] k[-,...,ghij] "
+     "v[-,...,klmn] -> y[-,ab,-]; consume q2; consume k2; consume v2"),
+    (f"y = {MS}Attention<num_heads = 2>(x, w, b)", {"x": "float[1,2,3]", "w": (3, 12), "b": (12,),
+     "outputs": {"y": "float[1,2,4]"}},
+     "x[-,..,abc] w[abc,ddeeddeeddee] b[ddeeddeeddee] -> y[-,..,ddee]; consume x2; consume w0; "
+     "produce w1; produce b0"),
+    (f"y = {MS}Attention<num_heads = 2, qkv_hidden_sizes = [4, 4, 2]>(x, w, b)",
+     {"x": "float[1,2,3]",
+     "w": (3, 10), "b": (10,), "outputs": {"y": "float[1,2,2]"}}, "x[-,..,abc] w[abc,ddeeddeede] "
+     "b[ddeeddeede] -> y[-,..,de]; consume x2; consume w0; produce w1; produce b0"),
+    (f"y = {MS}Attention<num_heads = 3>(x, w)", {"x": "float[1,2,3]", "w": (3, 12),
+     "outputs": {"y": "float[1,2,4]"}},
+     "x[-,..,abc] w[abc,............] -> y[-,..,-]; consume x2; consume w0; produce w1"),
+    ("y = RotaryEmbedding(x, c, s)", {"x": "float[1,2,3,4]", "c": (1, 3, 2), "s": (1, 3, 2),
+     "opset": 23}, "x[-,ab,cde,....] c[-,...,..] s[-,...,..] -> y[-,ab,cde,-]"),
+    ("y = RotaryEmbedding<num_heads = 2>(x, c, s)", {"x": "float[1,3,8]", "c": (1, 3, 2),
+     "s": (1, 3, 2),
+     "opset": 23}, "x[-,abc,ddddeeee] c[-,...,..] s[-,...,..] -> y[-,abc,ddddeeee]"),
+    (f"y = {MS}RotaryEmbedding(x, p, c, s)", {"x": "float[1,3,8]", "p": [0], "c": (3, 2),
+     "s": (3, 2),
+     "outputs": {"y": "float[1,3,8]"}}, "x[-,abc,ddddeeee] p[-] c[...,..] s[...,..] -> "
+     "y[-,abc,ddddeeee]"),
+    (f"y = {MS}RotaryEmbedding(x, p, c, s)", {"x": "float[1,3,6]", "p": [0], "c": (3, 2),
+     "s": (3, 2),
+     "outputs": {"y": "float[1,3,6]"}}, "x[-,abc,dddddd] p[-] c[...,..] s[...,..] -> "
+     "y[-,abc,dddddd]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "given", "expected"), CASES)
+def test_told(body: str, given: dict[str, Any], expected: str) -> None:
+    assert told(body, **given) == expected
