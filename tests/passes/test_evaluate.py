@@ -87,6 +87,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {"a": F, "s": ints(-1), "e": ints(BIG.min), "d": ints(2), "t": ints(-2)},
     ),
     ("Slice(a, s, e, d, t)", {"a": F, "s": ints(9), "e": ints(0), "d": ints(-1), "t": ints(-1)}),
+    ("Slice(a, s, e, d, t)", {"a": F, "s": ints(-9), "e": ints(-9), "d": ints(0), "t": ints(-1)}),
     ("Slice(a, s, e, d)", {"a": F, "s": ints(2, 0), "e": ints(1, -1), "d": ints(1, 2)}),
     ("Gather(a, b)", {"a": F, "b": np.int64(-1)}),
     ("Gather<axis = 1>(a, b)", {"a": I, "b": np.array([[0, 2], [-3, 1]])}),
