@@ -1,4 +1,4 @@
-"""Layers with int8 weights: what is read of them, what is written, and why others are left alone."""
+"""Layers with int8 weights: what is read of them and written, and why others are left alone."""
 
 from __future__ import annotations
 
