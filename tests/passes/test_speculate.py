@@ -1,4 +1,4 @@
-"""What follows if a branch is taken: a reader that cannot run, within reach, and nothing changed."""
+"""What follows from a branch: a reader that cannot run, within reach, where something changes."""
 
 from __future__ import annotations
 
