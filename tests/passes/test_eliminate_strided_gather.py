@@ -65,7 +65,7 @@ def test_a_constant_index() -> None:
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
 def test_sizes_of_one_have_no_step(shape: tuple[int, ...], kind: type) -> None:
     size = int(np.prod(shape))
-    index = np.arange(size).reshape(shape).astype(kind)
+    index: np.ndarray = np.arange(size).reshape(shape).astype(kind)
     model = net("y = Gather(x, i)", x=f"float[{size}]", i=index)
     assert_pass(PASS, model, ["y = Reshape(x, shape_s1)"])
     if size > 1:

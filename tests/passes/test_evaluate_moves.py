@@ -86,7 +86,7 @@ def test_flatten(axis: int, shape: tuple[int, ...]) -> None:
 def test_squeeze(axes: list[int] | None, shape: tuple[int, ...], opset: int) -> None:
     data = np.zeros((1, 3, 1))
     given = (data,) if opset == 12 or axes is None else (data, axes)
-    attributes = {"axes": axes} if opset == 12 and axes is not None else {}
+    attributes: dict[str, Any] = {"axes": axes} if opset == 12 and axes is not None else {}
     (found,) = run("Squeeze", *given, opset=opset, **attributes)
     assert found.shape == shape
 
@@ -127,7 +127,7 @@ def test_unsqueeze_that_does_not_fit(axes: list[int]) -> None:
 
 @pytest.mark.parametrize("perm", [None, *itertools.permutations(range(3))])
 def test_transpose(perm: tuple[int, ...] | None) -> None:
-    attributes = {} if perm is None else {"perm": perm}
+    attributes: dict[str, Any] = {} if perm is None else {"perm": perm}
     (found,) = run("Transpose", X, **attributes)
     assert np.array_equal(found, np.transpose(X, perm))
     assert found.flags.c_contiguous
@@ -171,7 +171,7 @@ def test_slice_of_several_axes(opset: int) -> None:
     def cut(starts: list[int], ends: list[int], *axes: list[int]) -> Any:
         if opset > 9:
             return run("Slice", X, starts, ends, *axes, opset=opset)
-        names = {"axes": axes[0]} if axes else {}
+        names: dict[str, Any] = {"axes": axes[0]} if axes else {}
         return run("Slice", X, opset=opset, starts=starts, ends=ends, **names)
 
     assert np.array_equal(cut([1, 0], [2, -1])[0], X[1:2, 0:-1])

@@ -33,9 +33,9 @@ class Fake:
         proto = onnx.ModelProto.FromString(model)
         self.asked.append((len(proto.graph.output), label))
         if self.error is not None:
-            raise self.error("none") if self.error is MissingRuntimeError else WorkerError("x", "y")
+            raise self.error("none") if self.error is MissingRuntimeError else WorkerError("x")
         if any(node.op_type == self.bad for node in proto.graph.node):
-            raise WorkerError("failed", "it cannot")
+            raise WorkerError("it cannot")
         return shared_worker().evaluate(model, seconds=9, max_bytes=max_bytes, label=label)
 
 

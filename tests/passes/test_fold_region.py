@@ -126,7 +126,7 @@ def test_a_graph_output_stays_with_what_it_reads() -> None:
 
 
 def spread_out(size: int, op: str = "Expand", readers: str = "") -> Regions:
-    given = {"k": np.ones(1, F), "s": [size]}
+    given: dict[str, Any] = {"k": np.ones(1, F), "s": [size]}
     if op == "ConstantOfShape":
         given.pop("k")
     call = "Expand(k, s)" if op == "Expand" else "ConstantOfShape(s)"

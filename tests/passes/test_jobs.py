@@ -63,7 +63,7 @@ def test_written_where_it_belongs(body: str, given: dict[str, Any], lines: list[
     before = output(ctx.model, x)
     matrix = layer.matrix(layer.weight)
     extra = np.arange(1.0, layer.bias.size + 1)
-    held = 0.0
+    held: Any = 0.0
     if job.targets[0].adds is not None:
         held = summand(job.targets[0].adds, layer.node.outputs[0])
     bias = 2 * layer.bias + held + extra  # what is added behind is added once more
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_not_written() -> None:
     (layer,) = job.layers
     matrix, bias = layer.matrix(layer.weight), layer.bias.reshape(1, -1)
     for given in ((matrix * 1e39, bias), (matrix, bias + 1e39), (None, bias + 1e39)):
-        assert write(job, *given, ctx) == "the new weights do not fit float32"
+        assert write(job, given[0], given[1], ctx) == "the new weights do not fit float32"
     assert node_lines(ctx.model.graph) == ["y = Conv(x, w, b)"]
 
 

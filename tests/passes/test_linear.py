@@ -142,8 +142,8 @@ def test_bias_of_a_gemm(shape: tuple[int, ...], kept: tuple[int, ...]) -> None:
 def test_through_identities() -> None:
     model = from_proto(net("i = Identity(w)  j = Identity(i)  y = Conv(x, j)  k = Neg(w)"))
     identity, other, conv, neg = list(model.graph)
-    array = edit.constant_array(neg.inputs[0])
-    assert np.array_equal(constant(conv.inputs[1]), array)
+    array, found = edit.constant_array(neg.inputs[0]), constant(conv.inputs[1])
+    assert array is not None and found is not None and np.array_equal(found, array)
     assert constant(identity.inputs[0]) is not None and constant(other.outputs[0]) is not None
     assert constant(neg.outputs[0]) is None and constant(None) is None
     assert constant(model.graph.inputs[0]) is None
@@ -189,8 +189,8 @@ def test_write(call: str, given: dict[str, Any], number: float) -> None:
     assert node.op_type == ("Gemm" if layer.op == "MatMul" and not plain else layer.op)
     arrays = [edit.constant_array(v) for v in node.inputs[1:]]
     assert len(arrays) == (1 if plain else 2)
-    assert np.array_equal(arrays[0], layer.weight * 2)
     assert arrays[0] is not None and arrays[0].dtype == np.float32
+    assert np.array_equal(arrays[0], layer.weight * 2)
     assert plain or (arrays[1] is not None and arrays[1].tolist() == [number] * layer.channels)
     kept = {n: a.value for n, a in layer.node.attributes.items() if n != "beta"}
     assert {n: a.value for n, a in node.attributes.items()} == kept

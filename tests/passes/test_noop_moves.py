@@ -65,7 +65,7 @@ def test_views(op: str) -> None:
     ],
 )
 def test_transpose(shape: Any, perm: list[int] | None, found: bool) -> None:
-    given = {} if perm is None else {"perm": perm}
+    given: dict[str, Any] = {} if perm is None else {"perm": perm}
     assert nothing("Transpose", shape, None, **given) == found
 
 
@@ -90,7 +90,7 @@ def test_tile(repeats: Any, after: Any, opset: int, found: bool) -> None:
 )
 def test_pad(pads: list[int] | None, found: bool) -> None:
     assert nothing("Pad", [3], [3], pads, opset=11) == found
-    given = {} if pads is None else {"pads": pads}
+    given: dict[str, Any] = {} if pads is None else {"pads": pads}
     assert nothing("Pad", [3], [3], opset=10, **given) == found
     assert not nothing("Pad", [3], [3], "?", opset=11)
 
@@ -156,7 +156,7 @@ def test_split() -> None:
 def test_resize(before: Any, after: Any, inputs: Any, opset: int, found: bool) -> None:
     assert nothing("Resize", before, after, *inputs, opset=opset) == found
     mode = "tf_crop_and_resize"
-    given = {"coordinate_transformation_mode": mode}
+    given: dict[str, Any] = {"coordinate_transformation_mode": mode}
     assert not nothing("Resize", before, after, *inputs, opset=opset, **given)
 
 

@@ -114,7 +114,8 @@ def test_attributes() -> None:
     given = ir.RefAttr("a", "of_a_function", ir.AttributeType.INT)
     for left, right in ((one, given), (given, one), (given, given)):
         assert not same(left, right)
-    for kind, items in ((ir.AttrInt64s, [1, 2]), (ir.AttrStrings, ["u", "v"])):
+    kinds: list[tuple[Any, list[Any]]] = [(ir.AttrInt64s, [1, 2]), (ir.AttrStrings, ["u", "v"])]
+    for kind, items in kinds:
         assert same(kind("a", items), kind("a", items))
         assert not same(kind("a", items), kind("a", items[::-1]))
     listed = ir.AttrTensors("a", [])

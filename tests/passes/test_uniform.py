@@ -41,7 +41,7 @@ def test_of_a_constant(array: Any, number: float | None) -> None:
     found = filling("y = Reshape(k, s)", k=array, s=[-1])
     assert (found is None) == (number is None)
     assert found == number
-    assert found is None or np.signbit(found) == np.signbit(number)
+    assert number is None or np.signbit(found) == np.signbit(number)
     assert found is None or found.dtype == array.dtype
 
 
