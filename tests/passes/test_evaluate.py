@@ -292,7 +292,7 @@ def test_kinds_of_one(op: str, kinds: str) -> None:
 @pytest.mark.parametrize("op", ["Sum", "Prod", "Max", "Min"])
 def test_reductions(op: str, axes: list[int], keepdims: int) -> None:
     data = np.arange(1, 13, dtype=np.int32).reshape(2, 3, 2)
-    function = {"Sum": np.sum, "Prod": np.prod, "Max": np.max, "Min": np.min}[op]
+    function: Any = {"Sum": np.sum, "Prod": np.prod, "Max": np.max, "Min": np.min}[op]
     unique = tuple(dict.fromkeys(a % 3 for a in axes))
     wanted = np.asarray(function(data, axis=unique, keepdims=bool(keepdims))).astype(np.int32)
     for found in (

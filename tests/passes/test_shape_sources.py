@@ -107,7 +107,9 @@ def test_only_what_is_defined_before_and_lives() -> None:
 
 def test_what_nobody_reads_is_not_used() -> None:
     case = Case("a = NonZero(x)  y = Neg(a)", x="float[3,4]")
-    size = (case.nodes[0].outputs[0].shape or ())[1]
+    shape = case.nodes[0].outputs[0].shape
+    assert shape is not None
+    size = shape[1]
     case.nodes[1].replace_input_with(0, None)
     assert case.plan(size) is None
 
