@@ -40,6 +40,22 @@ def test_as_strided_of_a_contiguous_tensor() -> None:
     assert_pass(PASS, strided(), lines)
 
 
+def test_the_factor_may_come_first() -> None:
+    proto = strided()
+    proto.graph.node[4].input[:] = ["stride", "r"]
+    lines = [
+        "f = Reshape(x, flat)",
+        "s = Shape(x)",
+        "n = Gather(s, zero)",
+        "r = Range(zero, n, one)",
+        "m = Mul(stride, r)",
+        "u = Unsqueeze(m, axes)",
+        "i = Add(u, inner)",
+        "y = Reshape(f, shape_s1)",
+    ]
+    assert_pass(PASS, proto, lines)
+
+
 @pytest.mark.parametrize(
     "model",
     [
