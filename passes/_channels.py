@@ -28,10 +28,11 @@ class Channels:
         if not self.count:
             self._offset = rows.mean(axis=1) if rows.size else np.zeros(len(rows))
             self._first, self._second = np.zeros(len(rows)), np.zeros(len(rows))
-        rows -= self._offset[:, None]
         self.count += rows.shape[1]
-        self._first += rows.sum(axis=1)
-        self._second += np.einsum("cr,cr->c", rows, rows)
+        with np.errstate(invalid="ignore"):  # infinite samples: moments that are no number
+            rows -= self._offset[:, None]
+            self._first += rows.sum(axis=1)
+            self._second += np.einsum("cr,cr->c", rows, rows)
 
     @property
     def mean(self) -> Array:

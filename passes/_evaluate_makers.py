@@ -77,7 +77,7 @@ def _constant_of_shape(node: ir.Node, arrays: Arrays, opset: int) -> Result:
     if int(np.prod(shape, dtype=object)) > MAX_ELEMENTS:
         return None
     value = edit.attr(node, "value")
-    fill = np.zeros(1, np.float32) if value is None else value.numpy()
+    fill = np.zeros((), np.float32) if value is None else value.numpy()
     return [np.full(shape, fill.reshape(-1)[0], dtype=fill.dtype)]
 
 

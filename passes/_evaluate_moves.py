@@ -18,6 +18,9 @@ from onnxslim.passes._evaluate_makers import (
     to_ints,
 )
 
+_LARGE = 2**31 - 1
+"""Ends from here on mean "to the end": exporters write INT32_MAX or INT64_MAX."""
+
 
 def _axes(node: ir.Node, arrays: Arrays, old: int, opset: int) -> list[int] | None:
     """Axes: an attribute before opset ``old``, input 1 from it on; None when omitted."""
@@ -114,6 +117,8 @@ def _slice(node: ir.Node, arrays: Arrays, opset: int) -> Result:
         return "a Slice with lists of different lengths"
     if 0 in steps or any(not -data.ndim <= a < data.ndim for a in axes):
         return "a Slice with a step of 0 or an axis that does not exist"
+    if any(step < 0 and end >= _LARGE for step, end in zip(steps, ends, strict=True)):
+        return None  # nothing by the standard, everything in ONNX Runtime
     index = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         index[axis] = _clamped(start, end, step, data.shape[axis])
@@ -127,7 +132,7 @@ def _clamped(start: int, end: int, step: int, size: int) -> slice:
     if step > 0:
         start, end = max(0, min(start, size)), max(0, min(end, size))
         return slice(start, max(start, end), step)
-    start, end = max(-1, min(start, size - 1)), max(-1, min(end, size - 1))
+    start, end = max(0, min(start, size - 1)), max(-1, min(end, size - 1))
     if start <= end:
         return slice(0, 0)
     return slice(start, None if end < 0 else end, step)

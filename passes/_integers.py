@@ -114,7 +114,7 @@ def read_integer_layer(node: ir.Node) -> IntegerLayer | str:
         return ""
     if weight.data.dtype != np.int8 or not edit.is_op(x.producer(), "DequantizeLinear"):
         return ""
-    if edit.is_constant(weight.reader.inputs[2]) and np.any(_zero(weight.reader)):
+    if _has_zero(weight.reader):
         return "its weights have a zero point"
     if edit.use_count(weight.reader.outputs[0]) != 1:
         return "its weights are shared"
@@ -129,9 +129,11 @@ def read_integer_layer(node: ir.Node) -> IntegerLayer | str:
 _GEMM = (("alpha", 1.0), ("beta", 1.0), ("transA", 0))
 
 
-def _zero(dequantize: ir.Node) -> Array:
-    found = edit.constant_array(edit.get_input(dequantize, 2))
-    return np.zeros(1) if found is None else found
+def _has_zero(dequantize: ir.Node) -> bool:
+    """True when zero points are computed, or one is not 0."""
+    given = edit.get_input(dequantize, 2)
+    zero = edit.constant_array(given)
+    return given is not None and (zero is None or bool(zero.any()))
 
 
 def _with_bias(node: ir.Node, weight: Constant) -> IntegerLayer | str:

@@ -40,8 +40,7 @@ class Range:
         """The elements that are taken from an axis of this size (Slice-13)."""
         low, high = (0, size) if self.step > 0 else (-1, size - 1)
         start, end = (p + size if p < 0 else p for p in (self.start, self.end))
-        start = min(max(start, 0), size if self.step > 0 else size - 1)
-        return range(start, min(max(end, low), high if self.step < 0 else size), self.step)
+        return range(min(max(start, 0), high), min(max(end, low), high), self.step)
 
 
 def state(elements: range, size: int) -> Range:

@@ -66,23 +66,22 @@ def _measure(node: ir.Node, name: str, stages: Stages, ctx: PassContext) -> bool
     for batch in range(stages.batches):
         channels.add(stages.get(name, batch), axis=1)
     mean, var = channels.mean, channels.var
-    old = [constant(node.inputs[i]) for i in (3, 4)]
+    old_mean, old_var = (constant(value) for value in node.inputs[3:])
     graph = node.graph
-    if old[0] is None or old[1] is None or graph is None or isinstance(graph, ir.Function):
+    if old_mean is None or old_var is None or graph is None or isinstance(graph, ir.Function):
         return False
-    if mean.shape != old[0].shape or not np.isfinite(var).all():
+    if mean.shape != old_mean.shape or not np.isfinite(var).all():
         return ctx.skip(node, "its input is not finite or has another number of channels")
     if not var.any():
         return ctx.skip(node, "the samples never change its input")
-    var = np.where(var > 0, var, old[1])  # a channel that is dead on the samples
-    pair = [narrow(mean, old[0].dtype), narrow(var, old[1].dtype)]
-    if pair[0] is None or pair[1] is None:
-        return ctx.skip(node, f"the statistics do not fit {old[0].dtype}")
-    if np.array_equal(pair[0], old[0]) and np.array_equal(pair[1], old[1]):
+    var = np.where(var > 0, var, old_var)  # a channel that is dead on the samples
+    new_mean, new_var = narrow(mean, old_mean.dtype), narrow(var, old_var.dtype)
+    if new_mean is None or new_var is None:
+        return ctx.skip(node, f"the statistics do not fit {old_mean.dtype}")
+    if np.array_equal(new_mean, old_mean) and np.array_equal(new_var, old_var):
         return False
-    for index, array in zip((3, 4), pair, strict=True):
+    for index, array in ((3, new_mean), (4, new_var)):
         value = node.inputs[index]
         assert value is not None
-        assert array is not None
         ctx.set_input(node, index, ctx.constant(graph, value.name, array))
     return True

@@ -105,10 +105,12 @@ def _clamp(position: Dim, dim: Dim) -> Dim | None:
 
 
 def _slice_backwards(dim: Dim, start: Dim, end: Dim, step: int) -> Dim | None:
+    if isinstance(end, int) and end >= END:
+        return None  # nothing by the standard, everything in ONNX Runtime
     if isinstance(dim, int) and isinstance(start, int) and isinstance(end, int):
         first = start + dim if start < 0 else start
         last = end + dim if end < 0 else end
-        first, last = min(max(first, -1), dim - 1), min(max(last, -1), dim - 1)
+        first, last = max(min(first, dim - 1), 0), min(max(last, -1), dim - 1)
         return max(0, math.ceil((last - first) / step))
     whole = isinstance(start, int) and (start == -1 or start >= END)
     if whole and isinstance(end, int) and end < -END:

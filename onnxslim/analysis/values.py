@@ -39,6 +39,7 @@ from onnxslim.analysis.shape_context import (
     known_values,
 )
 from onnxslim.analysis.shape_rules_generator import shape_limits
+from onnxslim.analysis.shape_rules_index import END
 from onnxslim.analysis.value_arrays import Array, anything, array_of, element_wise, known, note
 from onnxslim.graph.edit import constant_array
 
@@ -122,9 +123,11 @@ def _slice(ctx: NodeContext) -> Array | None:
     steps = (1,) * len(starts) if steps is None else steps
     cut = [slice(None)] * data.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=False):
-        if not -data.ndim <= axis < data.ndim or step == 0:
+        if not -data.ndim <= axis < data.ndim or step == 0 or (step < 0 and end >= END):
             return None
-        to_the_end = step < 0 and end < -data.shape[axis]
+        size = data.shape[axis]
+        to_the_end = step < 0 and end < -size
+        start = max(start, -size)  # in front of the list Python would take nothing backwards
         cut[axis] = slice(start, None if to_the_end else end, step)
     return data[tuple(cut)]
 

@@ -77,6 +77,10 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
      {"s": [-1], "e": [-(2**63)], "a": [0], "t": [-1]}),
     ("y = Slice(x, s, e, a, t)", "float[N,9] x", "float[floordiv(N + 1, 2),9]",
      {"s": [0], "e": [2**31 - 1], "a": [0], "t": [2]}),
+    ("y = Slice(x, s, e, a, t)", "float[N,9] x", "float[N,1]",
+     {"s": [-20], "e": [-20], "a": [1], "t": [-1]}),
+    ("y = Slice(x, s, e, a, t)", "float[N,9] x", "float[N,_d0]",  # nothing, or all in ONNX Runtime
+     {"s": [-1], "e": [2**31 - 1], "a": [1], "t": [-1]}),
     ("y = Slice(x, s, e, a)", "float[N,9] x, int64[1] e", "float[N,_d0]", {"s": [1], "a": [1]}),
     ("y = Gather<axis=1>(x, i)", "float[N,9] x", "float[N,2,2]", {"i": [[0, 1], [2, -9]]}),
     ("y = Gather(x, i)", "float[N,9] x", "float[9]", {"i": 0}),

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
+from onnxslim.passes import eliminate_qdq
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.testing import assert_pass, shared_worker
 from tests.nets import net
@@ -115,3 +117,57 @@ def test_every_integer_comes_back(kind: type) -> None:
         model = net(body, s=scale, z=kind(zero), x=f"{name}[256]", outputs={"y": f"{name}[256]"})
         with shared_worker().session(model.SerializeToString()) as session:
             np.testing.assert_array_equal(session.run({"x": q})["y"], q)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "goes"),
+    [
+        ({}, {}, True),
+        ({"z": np.uint8(0)}, {}, True),
+        ({}, {"z": np.int8(1)}, False),
+        ({"z": np.zeros(4, np.int8)}, {"z": np.int8(0)}, True),
+        ({"z": np.int8(0)}, {"z": np.zeros(4, np.int8)}, True),
+        ({"z": np.array([0, 0, 1, 0], np.int8)}, {"z": np.int8(0)}, False),
+        ({"z": np.int8(0)}, {"z": np.array([0, 0, 1, 0], np.int8)}, False),
+        ({"z": np.int8(1)}, {"z": np.array([1], np.int8)}, True),
+        ({"s": np.array([0.05], F), "z": np.int8(1)}, {"z": np.int8(1)}, True),
+        ({"s": np.array([[0.05]], F), "z": np.int8(1)}, {"z": np.int8(1)}, False),
+        ({"s": np.full(4, 0.05, F), "z": np.zeros(4, np.int8)}, {"z": np.int8(0)}, False),
+    ],
+)
+def test_shapes_of_equal_parameters(
+    left: dict[str, Any], right: dict[str, Any], goes: bool
+) -> None:
+    """Numbers as one element, or as many equal ones; only what the operators do is compared."""
+    node = {}
+    for op, given in (("DequantizeLinear", left), ("QuantizeLinear", right)):
+        arrays = {"s": F(0.05), **given}
+        values = [ir.Value(name="x")]
+        for name in ("s", "z"):
+            if name in arrays:
+                value = ir.Value(name=name, const_value=ir.tensor(np.asarray(arrays[name])))
+                ir.Graph([], [], nodes=[], initializers=[value])
+                values.append(value)
+        node[op] = ir.node(op, values)
+    found = eliminate_qdq._same_parameters(node["DequantizeLinear"], node["QuantizeLinear"])
+    assert found == goes
+
+
+@pytest.mark.parametrize(
+    ("scale", "bits", "exact"),
+    [
+        (F(2.0**-126), 8, True),
+        (F(2.0**-127), 8, False),
+        (F(-0.5), 8, True),
+        (F(2.0**118), 8, True),
+        (F(2.0**119), 8, False),
+        (np.array([0.5, 0.0], F), 8, False),
+        (F(0.5), 21, True),
+        (F(0.5), 22, False),
+        (np.float16(0.5), 8, True),
+        (np.float16(0.5), 10, False),
+        (np.float64(0.5), 16, True),
+    ],
+)
+def test_which_scales_give_integers_back(scale: Any, bits: int, exact: bool) -> None:
+    assert eliminate_qdq._is_exact(np.asarray(scale), bits) == exact

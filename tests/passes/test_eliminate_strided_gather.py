@@ -40,6 +40,22 @@ def test_as_strided_of_a_contiguous_tensor() -> None:
     assert_pass(PASS, strided(), lines)
 
 
+def test_the_factor_may_come_first() -> None:
+    proto = strided()
+    proto.graph.node[4].input[:] = ["stride", "r"]
+    lines = [
+        "f = Reshape(x, flat)",
+        "s = Shape(x)",
+        "n = Gather(s, zero)",
+        "r = Range(zero, n, one)",
+        "m = Mul(stride, r)",
+        "u = Unsqueeze(m, axes)",
+        "i = Add(u, inner)",
+        "y = Reshape(f, shape_s1)",
+    ]
+    assert_pass(PASS, proto, lines)
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -59,6 +75,29 @@ def test_a_constant_index() -> None:
     assert_pass(PASS, model, ["y = Reshape(x, shape_s1)"])
     assert_pass(PASS, net("y = Gather(x, i)", x="float[13]", i=index), None)
     assert_pass(PASS, net("y = Gather(x, i)", x="float[12]", i=index.T.copy()), None)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (2, 1, 3), (1, 2, 1, 2)])
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_sizes_of_one_have_no_step(shape: tuple[int, ...], kind: type) -> None:
+    size = int(np.prod(shape))
+    index: np.ndarray = np.arange(size).reshape(shape).astype(kind)
+    model = net("y = Gather(x, i)", x=f"float[{size}]", i=index)
+    assert_pass(PASS, model, ["y = Reshape(x, shape_s1)"])
+    if size > 1:
+        assert_pass(PASS, net("y = Gather(x, i)", x=f"float[{size}]", i=index[..., ::-1] * 0), None)
+
+
+@pytest.mark.parametrize(
+    ("x", "index", "axis"),
+    [
+        ("float[12]", np.arange(12), 0),
+        ("float[12,1]", np.arange(12).reshape(3, 4), 0),
+        ("float[0]", np.zeros((0, 2), np.int64), 0),
+    ],
+)
+def test_other_gathers_stay(x: str, index: np.ndarray, axis: int) -> None:
+    assert_pass(PASS, net(f"y = Gather<axis = {axis}>(x, i)", x=x, i=index), None)
 
 
 def test_two_dynamic_sizes_are_refused() -> None:

@@ -6,10 +6,12 @@ import sys
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onnxslim.graph import edit
 from onnxslim.graph.load import from_proto
+from onnxslim.passes import _evaluate
 from onnxslim.passes._evaluate import evaluate
 from onnxslim.testing import shared_worker
 from tests.nets import net
@@ -87,6 +89,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {"a": F, "s": ints(-1), "e": ints(BIG.min), "d": ints(2), "t": ints(-2)},
     ),
     ("Slice(a, s, e, d, t)", {"a": F, "s": ints(9), "e": ints(0), "d": ints(-1), "t": ints(-1)}),
+    ("Slice(a, s, e, d, t)", {"a": F, "s": ints(-9), "e": ints(-9), "d": ints(0), "t": ints(-1)}),
     ("Slice(a, s, e, d)", {"a": F, "s": ints(2, 0), "e": ints(1, -1), "d": ints(1, 2)}),
     ("Gather(a, b)", {"a": F, "b": np.int64(-1)}),
     ("Gather<axis = 1>(a, b)", {"a": I, "b": np.array([[0, 2], [-3, 1]])}),
@@ -185,12 +188,6 @@ def test_refuses_what_is_undefined(call: str, given: dict[str, Any], reason: str
 
 def test_refuses_indices_out_of_range_and_broken_shapes() -> None:
     """Nodes that onnx's own inference refuses: only their operator and attributes count."""
-    import onnx_ir as ir
-
-    def run(op: str, *arrays: Any, **attributes: Any) -> Any:
-        values = [ir.Value(name=f"v{i}") for i in range(len(arrays))]
-        return evaluate(ir.node(op, values, attributes), arrays, 17)
-
     assert "out of range" in run("Gather", F, ints(2))
     assert "out of range" in run("Gather", F, ints(-3))
     assert "elements" in run("Reshape", F, ints(5, -1))
@@ -222,3 +219,111 @@ def test_refuses_indices_out_of_range_and_broken_shapes() -> None:
 )
 def test_leaves_the_rest_to_the_runtime(call: str, given: dict[str, Any]) -> None:
     assert ours(call, 17, 1, given)[0] is None
+
+
+def run(op: str, *arrays: Any, opset: int = 17, **attributes: Any) -> Any:
+    """What is made of arrays, without onnx's own inference in front."""
+    values = [ir.Value(name=f"v{i}") for i in range(len(arrays))]
+    node = ir.node(op, values, attributes)
+    return evaluate(node, [np.asarray(a) for a in arrays], opset)
+
+
+LOW, HIGH = np.float32(-2147483648), np.float32(2147483648)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "to", "fits"),
+    [
+        ([np.nextafter(LOW, HIGH), np.nextafter(HIGH, LOW)], 6, True),
+        ([HIGH], 6, False),
+        ([np.nextafter(LOW, -np.float32(np.inf))], 6, False),
+        ([-0.9, 255.9], 2, True),
+        ([-128.5, 127.5], 3, True),
+        ([-129.0], 3, False),
+        ([128.0], 3, False),
+        ([np.inf], 3, False),
+        ([-(2.0**62), 2.0**62], 7, True),
+        ([-(2.0**63)], 7, False),
+        ([2.0**64], 13, False),
+    ],
+)
+def test_floats_that_fit_an_integer(numbers: list[float], to: int, fits: bool) -> None:
+    found = run("Cast", np.array(numbers, np.float32), to=to)
+    assert isinstance(found, list) == fits
+    assert not fits or found[0].tolist() == [int(n) for n in numbers]
+    assert fits or found == "a float outside the range of the integer type"
+
+
+@pytest.mark.parametrize(
+    ("op", "kinds"),
+    [
+        ("Add", "iuf"), ("Sub", "iuf"), ("Mul", "iuf"), ("Less", "iuf"),
+        ("Greater", "iuf"), ("LessOrEqual", "iuf"), ("GreaterOrEqual", "iuf"), ("Equal", "iufb"),
+        ("Max", "iu"), ("Min", "iu"), ("And", "b"), ("Or", "b"), ("Xor", "b"),
+    ],
+)  # fmt: skip
+def test_kinds_of_two(op: str, kinds: str) -> None:
+    types = {"i": np.int16, "u": np.uint8, "f": np.float64, "b": np.bool_}
+    for kind, dtype in types.items():
+        found = run(op, np.ones(2, dtype), np.ones(2, dtype))
+        assert isinstance(found, list) == (kind in kinds), kind
+    assert run(op, np.ones(2, np.float16), np.ones(2, np.float16)) is None
+    assert run(op, np.ones(2, types[kinds[0]]), np.ones(3, types[kinds[0]])) is None
+    assert run(op, np.ones(2, types[kinds[0]]), np.ones(2, types[kinds[0]]), opset=6) is None
+    assert run(op, np.ones(2, types[kinds[0]]), np.ones(2, types[kinds[0]]), opset=7) is not None
+
+
+@pytest.mark.parametrize(
+    ("op", "kinds"),
+    [
+        ("Neg", "if"), ("Abs", "iuf"), ("Sign", "i"), ("Floor", "f"), ("Ceil", "f"), ("Sqrt", "f"),
+        ("Reciprocal", "f"), ("Not", "b"), ("ReduceSum", "iu"), ("ReduceProd", "iu"),
+        ("ReduceMax", "iu"), ("ReduceMin", "iu"),
+    ],
+)  # fmt: skip
+def test_kinds_of_one(op: str, kinds: str) -> None:
+    types = {"i": np.int64, "u": np.uint16, "f": np.float32, "b": np.bool_}
+    for kind, dtype in types.items():
+        assert isinstance(run(op, np.ones(2, dtype)), list) == (kind in kinds), kind
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [[0], [1], [-1], [-2, 0], [0, 1, 2], [1, 1]])
+@pytest.mark.parametrize("op", ["Sum", "Prod", "Max", "Min"])
+def test_reductions(op: str, axes: list[int], keepdims: int) -> None:
+    data = np.arange(1, 13, dtype=np.int32).reshape(2, 3, 2)
+    function: Any = {"Sum": np.sum, "Prod": np.prod, "Max": np.max, "Min": np.min}[op]
+    unique = tuple(dict.fromkeys(a % 3 for a in axes))
+    wanted = np.asarray(function(data, axis=unique, keepdims=bool(keepdims))).astype(np.int32)
+    for found in (
+        run(f"Reduce{op}", data, axes=axes, keepdims=keepdims),
+        run(f"Reduce{op}", data, ints(*axes), keepdims=keepdims),
+    ):
+        assert found[0].dtype == np.int32 and np.array_equal(found[0], wanted)
+        assert found[0].shape == wanted.shape
+    assert run(f"Reduce{op}", data)[0].shape == (1, 1, 1)
+    assert np.array_equal(run(f"Reduce{op}", data, noop_with_empty_axes=1)[0], data)
+    for axis in (3, -4):
+        assert "does not exist" in run(f"Reduce{op}", data, axes=[axis])
+    assert run(f"Reduce{op}", data[:0]) is None
+
+
+def test_division_rounds_to_zero_and_remainders_follow() -> None:
+    a, b = np.meshgrid(np.arange(-7, 8), [-3, -2, -1, 1, 2, 3])
+    quotient = np.trunc(a / b).astype(np.int64)
+    assert np.array_equal(run("Div", a, b)[0], quotient)
+    assert np.array_equal(run("Mod", a, b, fmod=1)[0], a - quotient * b)
+    assert np.array_equal(run("Mod", a, b)[0], a - np.floor(a / b).astype(np.int64) * b)
+    assert run("Mod", a.astype(np.float32), b.astype(np.float32)) is None
+    least = ints(BIG.min)
+    assert run("Div", least, ints(1))[0].tolist() == [BIG.min]
+    assert run("Div", ints(BIG.min + 1), ints(-1))[0].tolist() == [BIG.max]
+    assert isinstance(run("Div", np.array([0], np.uint8), np.array([255], np.uint8)), list)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_results_have_a_limit(monkeypatch: pytest.MonkeyPatch, over: int) -> None:
+    monkeypatch.setattr(_evaluate, "_MAX_RESULT", 48 - over)
+    a, b = np.ones((3, 1), np.float64), np.ones((1, 2), np.float32)
+    found = run("Add", a, b)
+    assert found is None if over else found[0].shape == (3, 2)

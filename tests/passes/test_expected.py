@@ -9,6 +9,7 @@ import pytest
 
 from onnxslim.graph.load import from_proto
 from onnxslim.passes import _expected
+from onnxslim.passes._layers import Layer, read_layer
 from onnxslim.testing import shared_worker
 from tests.nets import net
 
@@ -80,3 +81,45 @@ def test_a_batchnorm_in_training_says_nothing() -> None:
     body = "y, a, b = BatchNormalization<training_mode = 1>(x, scale, shift, zero, one)"
     given = {n: GIVEN[n] for n in ("x", "scale", "shift", "zero", "one")}
     assert _expected.spreads(from_proto(net(body, outputs=["y"], **given))) == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("Conv(x, w)", {"w": (6, 4, 3, 3)}),
+        ("Conv<group = 2>(x, w)", {"w": (6, 2, 3, 3)}),
+        ("Conv<group = 4, strides = [2, 2]>(x, w)", {"w": (4, 1, 3, 3)}),
+        ("ConvTranspose<strides = [2, 2]>(x, w)", {"w": (4, 3, 2, 2)}),
+        ("ConvTranspose<group = 2, strides = [3, 2]>(x, w)", {"w": (4, 3, 3, 2)}),
+        ("ConvTranspose(x, w)", {"w": (4, 3, 1, 1)}),
+        ("Gemm<alpha = 2.0>(x, w)", {"x": "float[3,5]", "w": (5, 4)}),
+        ("Gemm<transB = 1>(x, w)", {"x": "float[3,5]", "w": (4, 5)}),
+        ("MatMul(x, w)", {"x": "float[3,5]", "w": (5, 4)}),
+    ],
+)
+def test_response_to_a_constant_in_each_channel(call: str, given: dict[str, Any]) -> None:
+    proto = net(f"y = {call}", **given)
+    layer = read_layer(next(iter(from_proto(proto).graph)))
+    assert isinstance(layer, Layer)
+    shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
+    mean = np.random.default_rng(0).standard_normal(shape[1])
+    x = np.broadcast_to(mean.reshape(-1, *[1] * (len(shape) - 2)), shape).astype(np.float32)
+    with shared_worker().session(proto.SerializeToString()) as session:
+        y = np.asarray(session.run({"x": x})["y"], np.float64)
+    over = tuple(axis for axis in range(y.ndim) if axis != 1)
+    np.testing.assert_allclose(_expected.response(layer, mean), y.mean(axis=over), atol=1e-5)
+
+
+def test_pools_and_what_stays_as_it_is() -> None:
+    body = """a = AveragePool<kernel_shape = [2, 2]>(n)  g = GlobalAveragePool(n)
+        p = MaxPool<kernel_shape = [2, 2]>(n)  d = Dropout(n)  y = Sum(a, p)"""
+    model = from_proto(_used(body))
+    found = _expected.spreads(model)
+    n = found["n"]
+    for name, variance in (("a", n.var), ("d", n.var), ("g", n.var / 4)):
+        np.testing.assert_array_equal(found[name].mean, n.mean)
+        np.testing.assert_array_equal(found[name].var, variance)
+    largest = n.largest_of(4)
+    np.testing.assert_array_equal(found["p"].mean, largest.mean)
+    np.testing.assert_array_equal(found["p"].var, largest.var)
+    assert (largest.mean > n.mean).all() and "y" not in found

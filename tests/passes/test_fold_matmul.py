@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxslim.passes import fold_matmul
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.testing import assert_pass
 from tests.nets import net
@@ -139,3 +140,26 @@ def test_skips_a_graph_output_and_an_overridable_weight() -> None:
     ctx = assert_pass(PASS, net(text, outputs=["h", "y"], **FLAT), None)
     assert "another reader" in ctx.skipped[0][1]
     assert not assert_pass(PASS, net(text, overridable=["w"], **FLAT), None).skipped
+
+
+@pytest.mark.parametrize(("work", "folds"), [(90, True), (89, False)])
+def test_work_has_a_limit(monkeypatch: pytest.MonkeyPatch, work: int, folds: bool) -> None:
+    """5 x 6 times 6 x 3."""
+    monkeypatch.setattr(fold_matmul, "MAX_WORK", work)
+    model = net("h = MatMul(x, w)  y = MatMul(h, v)", **FLAT)
+    ctx = assert_pass(PASS, model, ["y = MatMul(x, w_s1)"] if folds else None)
+    assert folds or ctx.skipped[0][1] == "the product of the weights takes too long"
+
+
+@pytest.mark.parametrize(("size", "folds"), [(10, True), (11, False)])
+def test_the_product_may_be_as_large_as_the_weights(size: int, folds: bool) -> None:
+    """100 numbers instead of 100, 121 instead of 110."""
+    given = {"x": f"float[N,{size}]", "w": (size, 5), "v": (5, size)}
+    model = net("h = MatMul(x, w)  y = MatMul(h, v)", **given)
+    assert_pass(PASS, model, ["y = MatMul(x, w_s1)"] if folds else None)
+
+
+def test_integers_on_the_left() -> None:
+    given = {"x": "int32[6,2]", "w": np.ones((5, 6), np.int32), "v": np.ones((3, 5), np.int32)}
+    ctx = assert_pass(PASS, net("h = MatMul(w, x)  y = MatMul(v, h)", **given), None)
+    assert ctx.skipped[0][1] == "the weight is not floating point"

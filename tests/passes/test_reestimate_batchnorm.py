@@ -78,6 +78,22 @@ def test_samples_that_never_change_are_refused() -> None:
     assert {reason for _, reason in ctx.skipped} == {"the samples never change its input"}
 
 
+def test_samples_that_are_not_finite_are_refused() -> None:
+    feeds = draws((2, 4, 8, 8))
+    feeds[0]["x"][0, 1, 0, 0] = np.inf
+    count, ctx = run("y = BatchNormalization(x, scale, shift, mean, var)", feeds)
+    assert count == 0
+    assert "not finite" in ctx.skipped[0][1]
+
+
+def test_statistics_that_do_not_fit_are_refused() -> None:
+    feeds = [{"x": (feed["x"] * 400).astype(np.float16)} for feed in draws((2, 4, 8, 8))]
+    body = "y = BatchNormalization(x, scale, shift, mean, var)"
+    count, ctx = run(body, feeds, dtype="float16")
+    assert count == 0
+    assert ctx.skipped[0][1] == "the statistics do not fit float16"
+
+
 def test_a_dead_channel_keeps_its_variance() -> None:
     feeds = draws((2, 4, 8, 8))
     for feed in feeds:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onnxslim.graph.load import from_proto
-from onnxslim.passes._same_graph import same_graph
+from onnxslim.passes._same_graph import _LIMIT, same_graph
 from tests.nets import net
 
 
@@ -70,3 +72,51 @@ def test_inner_graphs_are_compared_too() -> None:
 
     assert branches(inner("Relu", "p"), inner("Relu", "q"), d="bool")
     assert not branches(inner("Relu", "p"), inner("Abs", "q"), d="bool")
+
+
+def constant(attribute: ir.Attr) -> ir.Graph:
+    node = ir.Node("", "Constant", [], [attribute])
+    return ir.Graph([], list(node.outputs), nodes=[node])
+
+
+def same(left: ir.Attr, right: ir.Attr) -> bool:
+    return same_graph(constant(left), constant(right), {})
+
+
+def tensor(array: Any) -> ir.Attr:
+    kind = ir.StringTensor if np.asarray(array).dtype.kind == "O" else ir.Tensor
+    return ir.AttrTensor("value", kind(np.asarray(array)))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        (np.array([1.0, np.nan]), np.array([1.0, np.nan]), True),
+        (np.array([0.0]), np.array([-0.0]), False),
+        (np.array([1, 2]), np.array([1, 2], np.int32), False),
+        (np.array([1, 2]), np.array([[1, 2]]), False),
+        (np.array([b"a", b"b"], object), np.array([b"a", b"b"], object), True),
+        (np.array([b"a", b"b"], object), np.array([b"a", b"c"], object), False),
+        (np.zeros(_LIMIT, np.int8), np.zeros(_LIMIT, np.int8), True),
+        (np.zeros(_LIMIT + 1, np.int8), np.zeros(_LIMIT + 1, np.int8), False),
+    ],
+)
+def test_tensors(left: Any, right: Any, equal: bool) -> None:
+    assert same(tensor(left), tensor(right)) is equal
+
+
+def test_attributes() -> None:
+    one = ir.AttrInt64("a", 1)
+    assert same(one, ir.AttrInt64("a", 1))
+    assert not same(one, ir.AttrInt64("a", 2))
+    assert not same(one, ir.AttrInt64("b", 1))
+    assert not same(one, ir.AttrFloat32("a", 1.0))
+    given = ir.RefAttr("a", "of_a_function", ir.AttributeType.INT)
+    for left, right in ((one, given), (given, one), (given, given)):
+        assert not same(left, right)
+    kinds: list[tuple[Any, list[Any]]] = [(ir.AttrInt64s, [1, 2]), (ir.AttrStrings, ["u", "v"])]
+    for kind, items in kinds:
+        assert same(kind("a", items), kind("a", items))
+        assert not same(kind("a", items), kind("a", items[::-1]))
+    listed = ir.AttrTensors("a", [])
+    assert not same(listed, listed)
