@@ -14,6 +14,7 @@ from onnxslim.graph.load import from_proto
 from tests.analysis.dependency import test_movement
 from tests.analysis.dependency.oracle import Ruled, rule
 from tests.analysis.dependency.test_computing import CASES, model_of
+from tests.analysis.dependency.told import told
 from tests.nets import net
 
 NO_DATA = {"Gather of a table", "DequantizeLinear", "DequantizeLinear by blocks"}
@@ -122,3 +123,11 @@ def test_what_a_loop_carries_stays(carried: str) -> None:
     found = analyze(model)
     assert found.groups == ()
     assert any("the body of" in f.reason for f in found.frozen if f.layer == "h")
+
+
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_a_filter_of_another_rank_than_its_data_stays(operator: str) -> None:
+    """Invalid, but no reason to crash."""
+    outputs = {"y": "float[A,B,C,D]"}
+    said = told(f"y = {operator}(x, w)", x="float[1,4,9,9]", w=(4, 4, 3), outputs=outputs)
+    assert said == "x[-,....,.........,.........] w[....,....,...] -> y[?]"
