@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from _data import Data
 
 from onnxslim.errors import OnnxSlimError
@@ -27,11 +28,13 @@ class Quality:
         sqnr_db: Of all float outputs, the worst one.
         points: Accuracy in percent, or agreement with the float model without labels.
         difference: Points below the float model.
+        right: Per sample, whether its label is found.
     """
 
     sqnr_db: float
     points: float
     difference: float
+    right: npt.NDArray[np.bool_]
 
 
 class Bench:
@@ -43,7 +46,7 @@ class Bench:
             first = session.inputs[0].shape[0] if session.inputs[0].shape else None
             self.size = first if isinstance(first, int) else 0
             self._wanted = self._outputs(session)
-        self.dense = self._points(self._wanted)
+        self.dense = 100 * float(np.mean(self._right(self._wanted)))
 
     def _feeds(self) -> Iterator[Feed]:
         arrays = self._data.test
@@ -60,14 +63,14 @@ class Bench:
                     found.setdefault(name, []).append(value)
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
-    def _points(self, outputs: Mapping[str, Any]) -> float:
+    def _right(self, outputs: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         first = next(iter(outputs))
         given, labels = outputs[first], self._data.labels
         if labels is None or given.ndim != 2:
             labels = self._wanted[first].argmax(axis=-1)
         else:
             labels = labels[: len(given)]
-        return 100 * float(np.mean(given.argmax(axis=-1) == labels))
+        return np.asarray(given.argmax(axis=-1) == labels).ravel()
 
     def quality(self, candidate: Path) -> Quality | str:
         """Closeness, or why it cannot be run."""
@@ -79,8 +82,9 @@ class Bench:
         if list(outputs) != list(self._wanted):
             return f"outputs {list(outputs)}"
         ratios = [_sqnr(self._wanted[name], outputs[name]) for name in outputs]
-        points = self._points(outputs)
-        return Quality(min(ratios), points, self.dense - points)
+        right = self._right(outputs)
+        points = 100 * float(np.mean(right))
+        return Quality(min(ratios), points, self.dense - points, right)
 
     def ratios(self, candidates: Mapping[str, Path], seconds: float) -> dict[str, float]:
         """Time of each candidate over the original's at batch 1 and one thread, interleaved."""

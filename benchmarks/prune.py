@@ -119,6 +119,8 @@ class Row:
 
     Attributes:
         points: Accuracy of each draw in percent.
+        sqnr: Of the outputs of each draw, in dB.
+        right: Part of the draws that find the label, per test sample.
         macs: Part of the multiply-accumulates left, the largest of the draws.
         params: Part of the parameters left, the largest of the draws.
         ratio: Latency over the dense model's.
@@ -129,6 +131,8 @@ class Row:
     tool: str
     budget: str
     points: list[float] = field(default_factory=list)
+    sqnr: list[float] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
     macs: float = math.nan
     params: float = 0.0
     ratio: float = math.nan
@@ -198,7 +202,11 @@ def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int]) -> No
     if isinstance(found, str):
         row.problem = found
         return
+    before = len(row.points)
+    right = (np.asarray(row.right or 0.0) * before + found.right) / (before + 1)
+    row.right = [float(part) for part in right]
     row.points.append(found.points)
+    row.sqnr.append(found.sqnr_db)
     row.macs = np.fmax(row.macs, macs / dense[0])
     row.params = max(row.params, params / dense[1])
 
@@ -206,7 +214,9 @@ def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int]) -> No
 def table(model: Path, budget: Budget, rows: list[Row], dense: float) -> str:
     """Text of one model and budget."""
     lines = [f"\n{model.stem}, {budget}: dense {dense:.2f} %"]
-    head = f"  {'tool':26} {'mean %':>7} {'worst':>7} {'macs':>6} {'params':>6} {'time':>6}"
+    head = (
+        f"  {'tool':26} {'mean %':>7} {'worst':>7} {'dB':>5} {'macs':>6} {'params':>6} {'time':>6}"
+    )
     lines.append(head + f" {'wall s':>7} {'peak MB':>8}")
     for row in rows:
         if not row.points:
@@ -214,32 +224,51 @@ def table(model: Path, budget: Budget, rows: list[Row], dense: float) -> str:
             continue
         lines.append(
             f"  {row.tool:26} {statistics.mean(row.points):7.2f} {min(row.points):7.2f} "
-            f"{row.macs:6.3f} {row.params:6.3f} {row.ratio:6.2f} {statistics.mean(row.wall):7.1f} "
-            f"{row.peak_bytes / 1e6:8.0f}  {row.problem}"
+            f"{statistics.mean(row.sqnr):5.1f} {row.macs:6.3f} {row.params:6.3f} {row.ratio:6.2f} "
+            f"{statistics.mean(row.wall):7.1f} {row.peak_bytes / 1e6:8.0f}  {row.problem}"
         )
     return "\n".join(lines)
 
 
 def summary(results: dict[tuple[str, str], list[Row]]) -> str:
-    """How selection and allocation do against equal widths by L2, and the means."""
+    """How selection and allocation do against equal widths by L2, and the means.
+
+    A case is clearly worse where the difference is beyond two standard errors, test samples and
+    draws paired.
+    """
     lines = ["\nagainst ours " + UNIFORM + " (points, mean of draws):"]
-    by_tool: dict[str, list[float]] = {}
+    gains: dict[str, list[tuple[float, float]]] = {}
+    closer: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
     for rows in results.values():
-        means = {r.tool: statistics.mean(r.points) for r in rows if r.points}
-        base = means.get(f"ours {UNIFORM}")
+        base = next((r for r in rows if r.tool == f"ours {UNIFORM}" and r.points), None)
         for row in rows:
-            if row.tool in means and base is not None:
-                by_tool.setdefault(row.tool, []).append(means[row.tool] - base)
+            if row.points and base is not None:
+                gains.setdefault(row.tool, []).append(_gain(row, base))
+                closer.setdefault(row.tool, []).append(
+                    statistics.mean(row.sqnr) - statistics.mean(base.sqnr)
+                )
             if not math.isnan(row.ratio):
                 ratios.setdefault(row.tool, []).append(row.ratio)
-    for tool, gains in by_tool.items():
-        text = f"  {tool:26} mean {statistics.mean(gains):+6.2f}, worst {min(gains):+6.2f}"
+    for tool, found in gains.items():
+        low, error = min(found)
+        clear = sum(gain < -2 * spread for gain, spread in found)
+        text = (
+            f"  {tool:26} mean {statistics.mean(g for g, _ in found):+6.2f}, worst {low:+6.2f} "
+            f"(standard error {error:.2f}), clearly worse in {clear} of {len(found)} cases; "
+            f"outputs {statistics.mean(closer[tool]):+.1f} dB"
+        )
         if tool in ratios:
-            low = statistics.geometric_mean(ratios[tool])
-            text += f"; time {low:.2f} geometric mean, {max(ratios[tool]):.2f} at worst"
-        lines.append(f"{text}, {len(gains)} cases")
+            mean = statistics.geometric_mean(ratios[tool])
+            text += f"; time {mean:.2f} geometric mean, {max(ratios[tool]):.2f} at worst"
+        lines.append(text)
     return "\n".join(lines)
+
+
+def _gain(row: Row, base: Row) -> tuple[float, float]:
+    """Points above another tool, and their standard error."""
+    gain = 100 * (np.asarray(row.right) - np.asarray(base.right))
+    return float(gain.mean()), float(gain.std() / math.sqrt(len(gain)))
 
 
 def markdown(results: dict[tuple[str, str], list[Row]], dense: dict[tuple[str, str], float]) -> str:
