@@ -261,9 +261,13 @@ def recovery_passes(
 
 
 def mixed_options(part: float = 1.0) -> dict[str, float]:
-    """Of the last passes, with mixtures of samples; for a part of the steps."""
-    steps = round(MIXED_STEPS * part)
-    return {"mixed": 0.9, "steps": steps, "rate": 0.02, "work": MIXED_WORK * part}
+    """Of the last passes, with mixtures of samples; for a part of the steps.
+
+    Models of a fixed batch of one have few steps for every sample, and many in all.
+    """
+    steps, epochs = round(MIXED_STEPS * part), max(1, round(5 * part))
+    work = MIXED_WORK * part
+    return {"mixed": 0.9, "epochs": epochs, "steps": steps, "rate": 0.02, "work": work}
 
 
 def trial_passes(asked: PruneOptions) -> tuple[Pass, ...]:
