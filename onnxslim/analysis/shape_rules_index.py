@@ -111,7 +111,7 @@ def _slice_backwards(dim: Dim, start: Dim, end: Dim, step: int) -> Dim | None:
         first = start + dim if start < 0 else start
         last = end + dim if end < 0 else end
         first, last = max(min(first, dim - 1), 0), min(max(last, -1), dim - 1)
-        return max(0, math.ceil((last - first) / step))
+        return max(0, math.ceil((last - first) / step)) if dim else 0
     whole = isinstance(start, int) and (start == -1 or start >= END)
     if whole and isinstance(end, int) and end < -END:
         return ceildiv(dim, -step)

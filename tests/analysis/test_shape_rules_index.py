@@ -153,9 +153,13 @@ def test_slices_are_as_long_as_in_python(step: int) -> None:
     for size in (0, 1, 9):
         for start in LIMITS:
             for end in LIMITS:
-                real = len(range(size)[start:end:step])
+                if step < 0 and end >= END:  # nothing by the standard, all in ONNX Runtime
+                    assert slice_length(size, start, end, step) is None
+                    continue
+                first = max(start, -size) if step < 0 and size else start  # as ONNX Runtime does
+                real = len(range(size)[first:end:step])
                 if end < -size and step < 0:  # numpy clamps to the first element, ONNX behind it
-                    real = len(range(size)[start::step])
+                    real = len(range(size)[first::step])
                 assert slice_length(size, start, end, step) == real, (size, start, end, step)
 
 
