@@ -42,7 +42,7 @@ FOLDERS = ("passes", "onnxslim/analysis")
 MEMORY = 12 << 30
 """Bytes of address space of a test run: a fault may ask for any amount."""
 MOST, NEAR = 100, 600
-"""Tests in one turn, and in that of the changed file's area; of more, a seeded choice is run."""
+"""Tests in the last turn, and in those of the changed file and its area; of more, some are run."""
 
 
 @dataclass(frozen=True)
