@@ -157,15 +157,15 @@ class LatencySearch:
             TargetError: When nothing measured is fast enough.
         """
         known = [cut for cut in self._cuts if cut.off is not None]
-        fits = [cut for cut in known if _off(cut) <= 1 + _CLOSE]
-        met = [cut for cut in fits if _meets(cut)]
+        met = [cut for cut in known if _meets(cut)]
         near = [cut for cut in known if abs(_off(cut) - 1) <= _MISSED]
+        fast = [cut for cut in known if _off(cut) < 1]
         if met:
             best = max(met, key=_part)
         elif near:
             best = min(near, key=lambda cut: abs(_off(cut) - 1))
         else:
-            best = max(fits, key=_off) if fits else min(known, key=_off)
+            best = max(fast, key=_off) if fast else min(known, key=_off)
         if _off(best) > 1 + _MISSED:
             raise TargetError(
                 f"--latency asks for {goal.amount:g}{' ms' if goal.absolute else ''}; the fastest "

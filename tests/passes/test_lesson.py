@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxslim.graph.serialize import to_proto
 from onnxslim.passes.distill_weights import DistillWeights
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
 from onnxslim.testing import shared_worker
 from tests.nets import net
-from tests.passes.test_distill_weights import AXES, BODY, GIVEN, ODD, SHAPE, weights
+from tests.passes.test_distill_weights import (
+    AXES,
+    BODY,
+    GIVEN,
+    ODD,
+    SHAPE,
+    goes_through,
+    weights,
+)
 from tests.pruned import cut, draws, repaired
 
 MIXED = DistillWeights(mixed=0.9, steps=120, rate=0.02)
@@ -40,13 +47,7 @@ def test_tokens_are_mixed_too() -> None:
 
 @pytest.mark.parametrize("case", ODD)
 def test_odd_models_go_through(case: str) -> None:
-    tail, given = ODD[case]
-    model = net(BODY.replace("y = Gemm(f, w)", tail), **GIVEN, **given)
-    dense, pruned, kept = cut(model, AXES)
-    ctx = PassContext(pruned, worker=shared_worker(), calibration=draws(SHAPE))
-    ctx.reference = Reference(dense, kept)
-    MIXED.run(pruned, ctx)
-    shared_worker().check(to_proto(pruned).SerializeToString(), full=True)
+    goes_through(MIXED, case)
 
 
 def test_batches_of_other_sizes_are_looked_at_as_they_are() -> None:
