@@ -18,9 +18,9 @@ import argparse
 import ast
 import difflib
 import json
+import multiprocessing
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -29,11 +29,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
+import hypothesis  # noqa: F401 (for the forks, as are the next)
+import numpy  # noqa: F401
+import onnx.reference
+import onnx.shape_inference  # noqa: F401
+import onnx_ir.passes.common  # noqa: F401
+import onnxruntime  # noqa: F401
+import pytest
 from _mutants import Mutant, mutants
 from coverage import CoverageData
 
@@ -41,6 +48,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("passes", "onnxslim/analysis")
 MEMORY = 12 << 30
 """Bytes of address space of a test run: a fault may ask for any amount."""
+SOUND = "tests/pipeline/test_spec.py::test_an_unknown_name_gets_a_hint"
+"""A test that an untouched copy passes."""
+PRELOADED = "ignore::pytest.PytestAssertRewriteWarning"
+"""What pytest says of modules that were there before it."""
+OK, NOTHING = int(pytest.ExitCode.OK), int(pytest.ExitCode.NO_TESTS_COLLECTED)
 MOST, NEAR = 100, 600
 """Tests in the last turn, and in those of the changed file and its area; of more, some are run."""
 
@@ -100,9 +112,9 @@ class Tree:
         base = self.folder / "onnxslim/errors.py"
         source = base.read_bytes()
         base.write_bytes(source + b"\nraise RuntimeError\n")
-        state = self.run(["tests/pipeline/test_spec.py"])
+        state = self.run([SOUND])
         base.write_bytes(source)
-        if state != "killed" or self.run(["tests/pipeline/test_spec.py"]) != "alive":
+        if state != "killed" or self.run([SOUND]) != "alive":
             raise SystemExit("a broken copy passes its tests, or a whole one fails")
 
     def _environment(self) -> dict[str, str]:
@@ -112,30 +124,52 @@ class Tree:
         }  # fmt: skip
 
     def run(self, tests: Sequence[str]) -> str:
-        """Run tests until one fails; the state of the mutant."""
-        listed = self.folder / "selected.txt"
-        listed.write_text("\n".join(tests) + "\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        child = subprocess.Popen(
-            [*command, f"@{listed}"], cwd=self.folder, env=self._environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
-        )  # fmt: skip
-        try:
-            said, _ = child.communicate(timeout=self.limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            return "time"
-        text = said.decode(errors="replace")
-        gone = set(
-            re.findall(r"^ERROR: (?:not found|file or directory not found): (.*)$", text, re.M)
+        """Run tests until one fails; the state of the mutant.
+
+        In a fork of this process, which has imported all that is not damaged.
+        """
+        child = multiprocessing.get_context("fork").Process(
+            target=_pytest, args=(self.folder, self._environment(), tests)
         )
-        if child.returncode == 4 and gone and "ERROR collecting" not in text:
-            names = {name.removeprefix(f"{self.folder}/") for name in gone}
-            left = [test for test in tests if test not in names]  # written anew since the coverage
-            return self.run(left) if 0 < len(left) < len(tests) else "alive"
-        return "killed" if child.returncode else "alive"
+        child.start()
+        child.join(self.limit)
+        if child.exitcode is None:
+            os.killpg(child.pid or 0, signal.SIGKILL)
+            child.join()
+            return "time"
+        return "killed" if child.exitcode not in (OK, NOTHING) else "alive"
+
+
+class Selection:
+    """A plug-in of pytest that keeps the tests of these names, and these only.
+
+    Args:
+        names: As a coverage file has them; some may be gone since.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = frozenset(names)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what was not asked for."""
+        items[:] = [item for item in items if item.nodeid in self._names]
+
+
+def _pytest(folder: Path, environment: Mapping[str, str], tests: Sequence[str]) -> None:
+    """What the fork does: leads a group of processes, is silent, and runs tests."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (1, 2):
+            os.dup2(nowhere.fileno(), stream)
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path[:0] = [str(folder)]
+    sys.dont_write_bytecode = True
+    files = sorted({test.split("::")[0] for test in tests})
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", PRELOADED]
+    there = [file for file in files if Path(file).exists()]
+    os._exit(int(pytest.main([*options, *there], [Selection(tests)])) if there else NOTHING)
 
 
 class Coverage:
@@ -155,13 +189,13 @@ class Coverage:
         path = name.removeprefix(str(ROOT) + "/")
         return path.replace("onnxslim/passes/", "passes/")
 
-    def tests(self, mutant: Mutant) -> list[str]:
-        """Names of the tests that execute the statement a mutant is in, sorted."""
+    def tests(self, mutant: Mutant, source: bytes) -> list[str]:
+        """Names of the tests that execute the statement a mutant of a source is in, sorted."""
         name = self._files.get(mutant.path)
         if name is None:
             return []
         lines = self._data.contexts_by_lineno(name)
-        within, statement = _place(mutant)
+        within, statement = _place(mutant, source)
         if not within:  # it runs at import, in whatever test comes first: all that use the file
             return _tests(chain.from_iterable(lines.values()))
         found = (_tests(lines.get(line, ())) for line in (mutant.line, *statement))
@@ -169,13 +203,13 @@ class Coverage:
 
 
 def _tests(contexts: Iterable[str]) -> list[str]:
-    return sorted({c.split("|")[0] for c in contexts if c.endswith("|run")})
+    return sorted({c.removesuffix("|run") for c in contexts if c.endswith("|run")})
 
 
-def _place(mutant: Mutant) -> tuple[bool, range]:
+def _place(mutant: Mutant, source: bytes) -> tuple[bool, range]:
     """Whether a mutant is inside a function, and the lines of the innermost statement around it."""
     within, first, last = False, 0, sys.maxsize
-    for node in ast.walk(ast.parse((ROOT / mutant.path).read_bytes())):
+    for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.stmt) or node.end_lineno is None:
             continue
         if node.lineno <= mutant.line <= node.end_lineno:
@@ -203,9 +237,9 @@ def turns(mutant: Mutant, tests: Sequence[str], rng: random.Random) -> list[list
 def judge(tree: Tree, coverage: Coverage, mutant: Mutant, rng: random.Random) -> Verdict:
     """Put a fault into the copy, run its tests, take it out again."""
     start = time.monotonic()
-    tests = coverage.tests(mutant)
     path = tree.folder / mutant.path
     source = path.read_bytes()
+    tests = coverage.tests(mutant, source)
     state, count = "uncovered", 0
     try:
         path.write_bytes(mutant.apply(source))
