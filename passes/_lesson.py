@@ -79,6 +79,7 @@ class Lesson:
         self._names = [str(v.name) for v in tape.targets]
         self._inputs = [str(v.name) for v in ctx.model.graph.inputs]
         self._store, self.batches, self.samples = Store(), 0, 0
+        self._mixtures = 0
         for feed in read_feeds(calibration):
             for name in self._inputs:
                 if name in feed:
@@ -151,7 +152,18 @@ class Lesson:
         wanted = [np.asarray(self._store.get(name, batch)) for name in names]
         return self._feeds(batch), dict(zip(self._names, wanted, strict=True))
 
-    def mixture(self, rng: np.random.Generator) -> Example:
+    def mixture(self, number: int, rng: np.random.Generator) -> Example:
+        """A batch between two; they are made in turn, and kept."""
+        while self._mixtures <= number:
+            for name, values in zip(("mixed", "answer"), self._mixture(rng), strict=True):
+                for key, value in values.items():
+                    self._store.add(f"{name} {key}", value)
+            self._mixtures += 1
+        names = [n for n in self._inputs if f"mixed {n}" in self._store]
+        feeds = {n: self._store.get(f"mixed {n}", number) for n in names}
+        return feeds, {n: self._store.get(f"answer {n}", number) for n in self._names}
+
+    def _mixture(self, rng: np.random.Generator) -> Example:
         """A batch between two; one as it was given where they do not fit together.
 
         So, too, where the reference's answer is not finite.

@@ -43,6 +43,7 @@ _MEMORY = 1 << 30  # bytes of all values of a batch
 _ELEMENT, _NODE = 30, 1_000_000  # multiply-accumulates in the time of an element, of a node
 _LOOKS = 5  # times that the error is looked at
 _WARM = 0.05  # part of the steps in which the rate rises
+_REUSED = 3  # steps that look at the same mixture: the reference's answer to it takes long, too
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class DistillWeights(Pass):
             return "a batch takes too much memory", 0
         dense = model_macs(reference.model, lesson.sizes()) or macs
         step = 3 * (macs + _ELEMENT * elements) + _NODE * len(lesson.tape.nodes)
-        step += round(self.mixed * dense)
+        step += round(self.mixed * dense / _REUSED)
         wanted = max(self.epochs, math.ceil(self.steps / lesson.batches))
         epochs = min(wanted, int(self.work // (step * lesson.batches)))
         return (f"more work than {self.work:g}" if 5 * epochs < wanted else ""), epochs
@@ -132,13 +133,18 @@ class DistillWeights(Pass):
             return best, found
         rng = np.random.default_rng(self.seed)
         adam = Adam(lesson.weights)
-        total, step = epochs * lesson.batches, 0
+        total, step, mixed = epochs * lesson.batches, 0, 0
+        held = lesson.batches  # mixtures that tell the error
+        pool = max(1, round(total * self.mixed / _REUSED))
         looks = {round(epochs * (look + 1) / _LOOKS) for look in range(_LOOKS)}
         for epoch in range(1, epochs + 1):
             reference.progress(epoch - 1, epochs, "epoch")
             for batch in rng.permutation(lesson.batches):
-                mixes = self.mixed and rng.random() < self.mixed
-                example = lesson.mixture(rng) if mixes else lesson.sample(int(batch))
+                if self.mixed and rng.random() < self.mixed:
+                    example = lesson.mixture(held + mixed % pool, rng)
+                    mixed += 1
+                else:
+                    example = lesson.sample(int(batch))
                 adam.step(lesson.weights, lesson.gradients(example), self._rate(step / total))
                 step += 1
             if epoch in looks:
@@ -156,11 +162,11 @@ class DistillWeights(Pass):
         return self.rate * warm * 0.5 * (1 + math.cos(math.pi * part))
 
     def _error(self, lesson: Lesson) -> float:
-        """Of the samples and of as many mixtures, always the same ones, as they are looked at."""
+        """Of the samples and of as many mixtures, the first ones, as they are looked at."""
         if not self.mixed:
             return lesson.error()
         rng = np.random.default_rng(self.seed + 1)
-        mixtures = lesson.error(lesson.mixture(rng) for _ in range(lesson.batches))
+        mixtures = lesson.error(lesson.mixture(k, rng) for k in range(lesson.batches))
         return self.mixed * mixtures + (1 - self.mixed) * lesson.error()
 
 

@@ -48,7 +48,7 @@ WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
 AT_LAST: tuple[str, ...] = ("distill-weights",)
 """Passes that bring accuracy back: with calibration data, without, and with both data and time."""
 
-MIXED_STEPS, MIXED_WORK = 400, 4e11
+MIXED_STEPS, MIXED_WORK = 600, 7e11
 """Of the last passes, where mixtures of samples help: steps, and multiply-accumulates at most."""
 
 TRIED = 0.25

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxslim.analysis.gradient.tape import Tape
+from onnxslim.passes._lesson import Lesson, targets_of
 from onnxslim.passes.distill_weights import DistillWeights
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.reference import Reference
@@ -21,7 +23,7 @@ from tests.passes.test_distill_weights import (
     goes_through,
     weights,
 )
-from tests.pruned import cut, draws, repaired
+from tests.pruned import cut, draws, outputs, repaired
 
 MIXED = DistillWeights(mixed=0.9, steps=120, rate=0.02)
 
@@ -82,3 +84,20 @@ def test_a_rate_that_is_much_too_high_changes_nothing() -> None:
     ctx, (before, after) = repaired(hot, model, AXES, draws(SHAPE))
     assert before == after
     assert [why for _, why in ctx.skipped] == ["the outputs are no nearer to those of before"]
+
+
+def test_a_mixture_is_made_once_and_the_dense_model_answers_to_it() -> None:
+    dense, pruned, kept = cut(net(BODY, **GIVEN), AXES)
+    reference = Reference(dense, kept)
+    ctx = PassContext(pruned, worker=shared_worker(), calibration=draws(SHAPE, 3))
+    rng = np.random.default_rng(0)
+    with Lesson(Tape(pruned, targets_of(pruned, reference)), ctx, ctx.calibration) as lesson:
+        lesson.begin(reference)
+        examples = [lesson.mixture(number, rng) for number in (2, 0, 1, 2)]
+        given = [lesson.sample(batch)[0]["x"] for batch in range(3)]
+    for feeds, wanted in examples:
+        assert not any(np.array_equal(feeds["x"], x) for x in given)
+        expected = outputs(dense, [feeds])
+        np.testing.assert_allclose(wanted["y"], expected, rtol=1e-4, atol=1e-5)
+    first, others = examples[0][0]["x"], [feeds["x"] for feeds, _ in examples[1:]]
+    assert [np.array_equal(first, x) for x in others] == [False, False, True]
