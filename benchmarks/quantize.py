@@ -244,7 +244,7 @@ def main() -> int:
         bad += bool(behind(rows))
         lines.append(markdown(model, rows, data))
         if args.json is not None:
-            args.json.write_text(json.dumps(document, indent=1))
+            args.json.write_text(json.dumps(document, indent=1, default=np.ndarray.tolist))
         if args.markdown is not None:
             args.markdown.write_text("\n".join([*lines, ""]))
     print(f"\nbehind on {bad} of {len(document)} models")
