@@ -128,7 +128,10 @@ class Preparation:
             return None
 
         if self._feeds is not None:
-            taken = [feed for feed in self._feeds if try_run(feed) is None]
+            tried = [(feed, try_run(feed)) for feed in self._feeds]
+            taken = [feed for feed, why in tried if why is None]
+            if tried and not taken and not reference.error:
+                reference.error = " ".join(str(tried[0][1]).split())
             taken += [feed for feed in _joined(self._specs, taken) if try_run(feed) is None]
             reference.unvaried = _unvaried(self._specs, taken)
         else:
