@@ -52,8 +52,12 @@ def test_a_filling_of_nan_stays() -> None:
 
 
 def test_an_expand_of_unknown_rank_stays() -> None:
-    model = net("k = my.Op(x)  e = Expand(k, t)  y = Add(x, e)", t=[2, 4], x="float[2,4]",
-                outputs={"y": "float[2,4]"})
+    model = net(
+        "k = my.Op(x)  e = Expand(k, t)  y = Add(x, e)",
+        t=[2, 4],
+        x="float[2,4]",
+        outputs={"y": "float[2,4]"},
+    )
     assert_pass(PASS, model, None, run=False)
 
 

@@ -332,8 +332,9 @@ def test_folds_ahead_through_moves() -> None:
     text = "h = Mul(x, k)  f = Flatten(h)  y = Gemm(f, w, b)"
     model = net(text, x="float[N,3,2]", w=(6, 4), k=(3, 1))
     assert_pass(PASS, model, ["y_s1 = Flatten(x)", "y = Gemm(y_s1, w_s1, b)"])
-    model = net("h = Add(x, k)  f = Flatten(h)  y = Gemm(f, w, b)", x="float[N,3,2]", w=(6, 4),
-                k=(1, 3, 2))
+    model = net(
+        "h = Add(x, k)  f = Flatten(h)  y = Gemm(f, w, b)", x="float[N,3,2]", w=(6, 4), k=(1, 3, 2)
+    )
     assert_pass(PASS, model, ["y_s1 = Flatten(x)", "y = Gemm(y_s1, w, b_s1)"])
     text = "h = Neg(x)  t = Transpose<perm = [0, 3, 1, 2]>(h)  y = Conv(t, w)"
     model = net(text, x="float[N,8,8,4]")

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.load import from_proto
 from onnxslim.passes import push_transpose
+from onnxslim.passes._layout_region import Choice, Region
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.testing import assert_pass, node_lines
@@ -179,12 +181,14 @@ def test_a_layout_that_helps_only_a_part() -> None:
     check(model, ["Relu", "Conv", "Transpose", "Neg"])
 
 
-def test_a_region_in_which_nothing_is_won_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = []
+def test_a_region_where_nothing_is_won_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[frozenset[ir.Node]] = []
 
-    def count(region: push_transpose.Region) -> push_transpose.Choice:
+    def count(region: Region) -> Choice:
         looked.append(frozenset(region.nodes))
-        return push_transpose.Choice({}, 0)
+        return Choice({}, 0)
 
     monkeypatch.setattr(push_transpose, "choose", count)
     ends = "  ".join(f"y{i} = {IN}(h)" for i in range(8))
