@@ -116,11 +116,9 @@ def _flattened(affine: Affine, array: Array, size: int) -> Array | None:
     inner = [] if shape is None else [n for n in shape[1:] if isinstance(n, int)]
     if shape is None or len(inner) + 1 != len(shape) or int(np.prod(inner)) != size:
         return None
-    if array.ndim > len(inner):
-        array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array
-    if array.ndim > len(inner):
+    if array.ndim > len(inner) and array.shape[0] != 1:
         return None
-    return np.array(np.broadcast_to(array, inner).reshape(-1))
+    return np.array(np.broadcast_to(array, (1, *inner)).reshape(-1))
 
 
 def is_padded(node: ir.Node) -> bool:

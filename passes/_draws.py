@@ -173,7 +173,7 @@ def _constant_row(value: ir.Value | None, width: int) -> Array | None:
 
 def _flattened(node: ir.Node, first: Array, rng: np.random.Generator) -> Array | None:
     shape = edit.shape_of(node.outputs[0])
-    if edit.attr(node, "axis", 1) != 1 or shape is None or len(shape) != 2:
+    if edit.attr(node, "axis", 1) != 1 or shape is None:
         return None
     size = shape[1]
     if not isinstance(size, int) or size % first.shape[1] or size * ROWS > _WORK / 100:

@@ -63,7 +63,7 @@ def slots_of(node: ir.Node, opset: int) -> Slots | None:
             tuple(
                 i
                 for i in _floats(node.inputs)
-                if i in inputs or (variadic is not None and i > variadic)
+                if (i if variadic is None else min(i, variadic)) in inputs
             ),
             tuple(i for i in _floats(node.outputs) if i in outputs or i < many),
         )

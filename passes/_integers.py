@@ -48,10 +48,7 @@ class Constant:
         data = self.data.astype(np.float64)
         if self.scale is None:
             return data
-        if self.scale.size == 1:
-            return np.asarray(data * float(self.scale.reshape(())))
-        shape = [1] * data.ndim
-        shape[self.axis] = -1
+        shape = [-1 if axis == self.axis else 1 for axis in range(data.ndim)]
         return np.asarray(data * self.scale.astype(np.float64).reshape(shape))
 
     def write(self, data: Array, ctx: PassContext) -> None:

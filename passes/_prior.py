@@ -161,7 +161,7 @@ def _mapped(source: Source, layer: Layer, fit: Moments, held: Moments) -> Array:
     for group in range(groups):
         start[group, source.into[group], np.arange(kept)] = 1.0
     train, judge = (fit, held) if fit.count and held.count else (fit + held, fit + held)
-    spread = np.maximum(np.einsum("gc->gc", (fit + held).yy / max((fit + held).count, 1)), 1e-12)
+    spread = np.maximum((fit + held).yy / max((fit + held).count, 1), 1e-12)
     _, found = choose(train, judge, [start], 1 / spread, _STRENGTHS)
     maps = ridge(fit + held, start, found.strength).weight  # (G, C, C')
     weights = source.whole[source.group_of[:, None], source.out]  # (G, O, D)

@@ -36,15 +36,15 @@ class _Triple:
     node: ir.Node
 
 
-def convert(ctx: PassContext) -> int:
-    """Convert what can be in the main graph; returns how many operators were."""
-    count = 0
-    for node in list(ctx.model.graph):
-        if node.graph is not None and not node.domain and _convert(node, ctx):
-            count += 1
-    if count:
+def convert(ctx: PassContext) -> None:
+    """Convert what can be in the main graph."""
+    done = [
+        _convert(node, ctx)
+        for node in list(ctx.model.graph)
+        if node.graph is not None and not node.domain
+    ]
+    if any(done):
         ctx.model.graph.opset_imports.setdefault(_CONTRIB, 1)
-    return count
 
 
 def _convert(node: ir.Node, ctx: PassContext) -> bool:

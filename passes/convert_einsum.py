@@ -122,11 +122,10 @@ def _has_product(terms: list[str], values: list[ir.Value]) -> bool:
     if values[0].dtype not in _TYPES:
         return False
     sizes = [edit.shape_of(value) or () for value in values]
-    common = [c for c in terms[0] if c in terms[1] and c in (terms[0][-2:] + terms[1][-2:])]
     return all(
         dims.known_equal(sizes[0][terms[0].index(c)], sizes[1][terms[1].index(c)])
-        for c in common
-        if c.isalpha()
+        for c in terms[0][-2:]
+        if c in terms[1]
     )
 
 

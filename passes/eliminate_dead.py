@@ -42,8 +42,8 @@ class EliminateDead(Pass):
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """One walk from the outputs backwards, then initializers and functions."""
         removed = _nodes(model.graph, ctx)
-        removed += sum(_initializers(graph, ctx) for graph in edit.all_graphs(model))
-        return removed + _functions(model, ctx)
+        removed += sum(map(_initializers, edit.all_graphs(model)))
+        return removed + _functions(model)
 
 
 def _nodes(graph: ir.Graph, ctx: PassContext) -> int:
@@ -66,7 +66,7 @@ def _outputs(node: ir.Node, ctx: PassContext) -> int:
     if first is None or len(node.outputs) <= first:
         return 0
     count = len(node.outputs)
-    while count > max(first, 1) and not edit.use_count(node.outputs[count - 1]):
+    while count > first and not edit.use_count(node.outputs[count - 1]):
         count -= 1
     unread = [v for v in node.outputs[first:count] if v.name and not edit.use_count(v)]
     if count == len(node.outputs) and not unread:
@@ -78,7 +78,7 @@ def _outputs(node: ir.Node, ctx: PassContext) -> int:
     return 1
 
 
-def _initializers(graph: ir.Graph, ctx: PassContext) -> int:
+def _initializers(graph: ir.Graph) -> int:
     unread = [
         name
         for name, value in graph.initializers.items()
@@ -86,12 +86,10 @@ def _initializers(graph: ir.Graph, ctx: PassContext) -> int:
     ]
     for name in unread:
         del graph.initializers[name]
-    if unread:
-        ctx.touch()
     return len(unread)
 
 
-def _functions(model: ir.Model, ctx: PassContext) -> int:
+def _functions(model: ir.Model) -> int:
     """Remove functions that no node of the model, and no function that stays, calls."""
     if not model.functions:
         return 0
@@ -106,6 +104,4 @@ def _functions(model: ir.Model, ctx: PassContext) -> int:
     unread = [key for key in model.functions if key not in called]
     for key in unread:
         del model.functions[key]
-    if unread:
-        ctx.touch()
     return len(unread)

@@ -59,8 +59,6 @@ class EliminateNoop(Pass):
                 continue
             if not _is_neutral(node, index, constant, self.keep_zero_sign):
                 continue
-            if ctx.opset < 7 and index == 0:
-                return False
             if not broadcast_keeps(x, constant.shape):
                 return ctx.skip(node, "the neutral constant may enlarge the result")
             return _bypass(node, x, ctx)

@@ -49,7 +49,7 @@ def _eliminate(node: ir.Node, ctx: PassContext) -> bool:
     flat, dims = shape_of(data), shape_of(index)
     if data is None or index is None or flat is None or len(flat) != 1 or not dims:
         return False
-    if len(dims) < 2 or attr(node, "axis", 0) not in (0, -1):
+    if len(dims) < 2:
         return False
     if not known_equal(product(dims), flat[0]) or not _in_order(_strides(index), dims):
         return False

@@ -146,7 +146,7 @@ def _expand(node: ir.Node, ctx: PassContext) -> bool:
 
 def _slice(node: ir.Node, ctx: PassContext) -> bool:
     source = edit.shape_of(node.inputs[0])
-    if ctx.opset < 10 or source is None or len(node.inputs) < 3:
+    if source is None:
         return False
     axes = _axes(node, len(source))
     if axes is None:

@@ -65,7 +65,6 @@ def _output(body: ir.Graph, place: int, ctx: PassContext) -> bool:
     body.outputs[place] = new
     for use in others:
         ctx.set_input(use.node, use.idx, new)
-    ctx.touch(node)
     if not edit.use_count(value):
         drop_unread([node], ctx)
     return True

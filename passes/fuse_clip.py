@@ -169,7 +169,7 @@ def _write(
         return None  # runtimes may not have it: ONNX Runtime's Clip-6 knows float only
     given = [None if b == limit else b for b, limit in zip(bounds, _limits(dtype), strict=True)]
     if ctx.opset < 11:
-        if dtype not in _FLOATS or any(b is not None and float(np.float32(b)) != b for b in given):
+        if any(b is not None and float(np.float32(b)) != b for b in given):
             return None
         names = {"min": given[0], "max": given[1]}
         return ir.node("Clip", [x], {k: float(b) for k, b in names.items() if b is not None})

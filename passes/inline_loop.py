@@ -83,9 +83,8 @@ def _content(value: ir.Value | None) -> object:
 def _dropped(body: ir.Graph) -> int:
     """Nodes that only the body's condition reads (at least so many)."""
     going = body.outputs[0]
-    producer = going.producer()
-    alone = producer is not None and producer.graph is body and edit.use_count(going) == 1
-    return int(alone and body.outputs.count(going) == 1)
+    alone = edit.use_count(going) == body.outputs.count(going) == 1
+    return int(alone and going.producer() is not None)
 
 
 def _never(node: ir.Node, carried: int, ctx: PassContext) -> bool:

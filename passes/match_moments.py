@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.graph import edit
-from onnxslim.passes._channels import Channels, depth_of
+from onnxslim.passes._channels import Channels
 from onnxslim.passes._jobs import Job, summand, write
 from onnxslim.passes._layers import OPS, Layer, read_layer
 from onnxslim.passes._linear import constant, narrow
@@ -65,8 +65,6 @@ class MatchMoments(Pass):
             and edit.is_constant(_source(node.inputs[1] if len(node.inputs) > 1 else None))
             and _point(node, ctx).name in known
         ]
-        depth = depth_of(model, frozenset(found))
-        found.sort(key=lambda node: depth[node])
         names = [str(_point(node, ctx).name) for node in found]
         done = 0
         with (

@@ -175,9 +175,8 @@ class _Reader:
                 only_constants = False
         self._taken.update(found)
         out = node.outputs[0] if node.outputs else None
-        if not only_constants or out is None or subgraphs(node) or not out.uses():
-            return list(found)
-        if not found or out.is_graph_output():
+        read = out is not None and out.uses() and not out.is_graph_output()
+        if out is None or not (found and only_constants and read) or subgraphs(node):
             return list(found)
         self._carried[out] = list(found)
         return []

@@ -69,7 +69,7 @@ class CostModel:
         self._sizes: list[int] = []
         self._left: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         self._axes_of: dict[int, list[int]] = defaultdict(list)
-        self._terms_of: dict[int, list[int]] = defaultdict(list)
+        self._terms_of: dict[int, dict[int, None]] = defaultdict(dict)
         self._constants: list[float] = []
         self._factors: list[tuple[int, ...]] = []
         numbers: dict[Axis, int] = {}
@@ -102,8 +102,8 @@ class CostModel:
         self._factors.append(tuple(axes))
         for axis in dict.fromkeys(axes):
             for at, group in self._left:
-                if at == axis and (not self._terms_of[group] or self._terms_of[group][-1] != index):
-                    self._terms_of[group].append(index)
+                if at == axis:
+                    self._terms_of[group][index] = None
 
     def _term(self, index: int) -> float:
         product = self._constants[index]

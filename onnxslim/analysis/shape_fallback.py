@@ -47,8 +47,9 @@ class Fallback:
             if tensor.elem_type:
                 out.type = ir.TensorType(ir.DataType(tensor.elem_type))
             if tensor.HasField("shape"):
-                sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
-                dims = [s if s >= 0 else symbols.fresh() for s in sizes]
+                known = [d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim]
+                pairs = zip(tensor.shape.dim, known, strict=True)
+                dims = [d.dim_value if k else symbols.fresh() for d, k in pairs]
                 out.shape = ir.Shape(dims, frozen=True)
 
     def _question(self, node: ir.Node) -> onnx.ModelProto:

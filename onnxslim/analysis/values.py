@@ -125,10 +125,8 @@ def _slice(ctx: NodeContext) -> Array | None:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=False):
         if not -data.ndim <= axis < data.ndim or step == 0 or (step < 0 and end >= END):
             return None
-        size = data.shape[axis]
-        to_the_end = step < 0 and end < -size
-        start = max(start, -size)  # in front of the list Python would take nothing backwards
-        cut[axis] = slice(start, None if to_the_end else end, step)
+        # a start in front of the list: Python would take nothing backwards
+        cut[axis] = slice(max(start, -data.shape[axis]), end, step)
     return data[tuple(cut)]
 
 

@@ -57,6 +57,7 @@ def test_steps_lead_from_nothing_to_the_budget() -> None:
     assert [Budget("ratio", 0.6).at(p, 0).amount for p in (0, 0.5, 1)] == [0, 0.3, 0.6]
     assert [Budget("macs", 0.2).at(p, 100).limit(100) for p in (0.5, 1)] == pytest.approx([60, 20])
     assert [Budget("macs", 20).at(p, 100).limit(100) for p in (0.5, 1)] == pytest.approx([60, 20])
+    assert Budget("macs", 0.2).at(0.5, 0) == Budget("macs", 1.0)
     assert schedule(4, "linear") == [0.25, 0.5, 0.75, 1.0]
     assert schedule(2, "polynomial") == [0.875, 1.0]
     with pytest.raises(UsageError, match="--steps is 0"):

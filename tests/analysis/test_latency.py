@@ -76,6 +76,10 @@ def test_the_whole_model() -> None:
         found.predict("c", 1, 1)
 
 
+def test_a_table_of_the_whole_model_alone_predicts_no_more() -> None:
+    assert LatencyTable((plane(),), {}, 25.0).predict_model({}) == 0
+
+
 def test_a_table_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     table().save(path)

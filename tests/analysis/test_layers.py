@@ -53,6 +53,13 @@ def test_a_weight_made_from_constants_counts_where_it_is_used() -> None:
     assert found["y"].weights == ((5, 4),)
 
 
+def test_a_weight_made_from_constants_counts_where_it_becomes_an_output() -> None:
+    model = inferred("t = Transpose(w) y = MatMul(x, t)", "float[2,4] x", w=f(5, 4))
+    model.graph.outputs.append(model.graph[0].outputs[0])
+    found = {x.name: x for x in layers(model)}
+    assert (found["t"].parameters, found["y"].parameters) == (20, 0)
+
+
 def test_constant_nodes_are_weights_not_layers() -> None:
     found = table("k = Constant<value=float[3] {1.0, 0.0, 3.0}>() y = Add(x, k)", "float[3] x")
     assert list(found) == ["y"] and found["y"].parameters == 3 and found["y"].zeros == 1

@@ -9,7 +9,9 @@ import pytest
 from onnxslim.analysis.cost import model_macs, parameter_count
 from onnxslim.analysis.dependency import analyze
 from onnxslim.analysis.pruned_cost import (
+    BlockedCost,
     CostModel,
+    Term,
     _recurrent,
     bindings_of,
     macs_terms,
@@ -43,6 +45,10 @@ NETS = {
     "gemm": net(
         "h = Gemm<transB = 1>(x, w1, b1)  a = Relu(h)  y = Gemm(a, w2)",
         x="float[N,5]", w1=(16, 5), b1=(16,), w2=(16, 4),
+    ),
+    "gemm transposed": net(
+        "h = Gemm<transA = 1, transB = 1>(x, w1, b1)  a = Relu(h)  y = Gemm<transB = 1>(a, w2)",
+        x="float[5,N]", w1=(16, 5), b1=(16,), w2=(4, 16),
     ),
     "matmul": net(
         "h = MatMul(x, w1)  a = Relu(h)  y = MatMul(a, w2)",
@@ -117,3 +123,43 @@ def test_a_recurrent_weight_of_unknown_shape_has_no_part_in_the_cost() -> None:
     assert shares == [0.0, 1.0]
     assert [share for share, _ in _recurrent(known, ir.Value(name="w"))] == [1.0, 0.0]
     assert [share for share, _ in _recurrent(known, known)] == [0.5, 0.5]
+
+
+POSITIONS = {
+    "w": {0: {0: np.arange(20)}, 1: {1: np.array([0, 0, 1, 1, 2, 2]), 2: np.full(6, -1)}},
+    "v": {0: {0: np.concatenate([np.arange(20), np.full(10, -1)])}},
+}
+"""Group 0 has 20 units; group 1 has 3 units of 2 positions; 10 positions of v are nobody's."""
+
+ORDERS = {0: np.arange(20)[::-1], 1: np.array([2, 0, 1])}
+
+
+def cost(block: int = 1) -> CostModel:
+    terms = [Term(2.0, (("w", 0), ("w", 1))), Term(3.0, (("v", 0),))]
+    return CostModel(terms, 5.0, POSITIONS, ORDERS, block)
+
+
+def test_a_cost_follows_the_units_that_are_out() -> None:
+    found = cost()
+    assert found.total == 5 + 2 * 20 * 6 + 3 * 30
+    assert found.remove(0, 4) == 5 + 2 * 16 * 6 + 3 * 26
+    assert found.remove(1, 1) == 5 + 2 * 16 * 4 + 3 * 26
+    assert (found.removed(0), found.removed(1)) == (4, 1)
+    assert found.remove(0, 1) == found.total == 5 + 2 * 19 * 4 + 3 * 29
+
+
+def test_sizes_above_a_block_count_as_whole_blocks() -> None:
+    found = cost(block=16)
+    assert found.total == 5 + 2 * 32 * 6 + 3 * 32
+    assert found.remove(0, 4) == 5 + 2 * 16 * 6 + 3 * 32
+    assert found.remove(0, 5) == 5 + 2 * 15 * 6 + 3 * 32
+
+
+def test_blocks_that_are_badly_filled_cost_more() -> None:
+    dense = cost().total
+    for slack, costs in ((1.0, dense), (1.1, dense / 1.1), (1.25, 5 + 2 * 17 * 6 + 3 * 27)):
+        both = BlockedCost(cost(), cost(block=16), slack)
+        assert both.total == pytest.approx(dense)
+        assert both.remove(0, 3) == both.total == pytest.approx(costs)
+        assert both.removed(0) == 3
+        assert both.remove(0, 4) == 5 + 2 * 16 * 6 + 3 * 26

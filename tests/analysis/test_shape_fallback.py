@@ -53,6 +53,31 @@ def test_a_standard_operator_without_a_rule_is_asked_about_once() -> None:
     assert len(worker.asked[0].graph.node) == 1
 
 
+class Fixed(Onnx):
+    """Says of all outputs that they have these sizes, None for one that it does not know."""
+
+    def __init__(self, *sizes: int | None) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def infer_shapes(self, model: bytes) -> bytes:
+        answer = onnx.ModelProto.FromString(super().infer_shapes(model))
+        for output in (*answer.graph.output, *answer.graph.value_info):
+            del output.type.tensor_type.shape.dim[:]
+            for size in self.sizes:
+                dim = output.type.tensor_type.shape.dim.add()
+                if size is not None:
+                    dim.dim_value = size
+        result: bytes = answer.SerializeToString()
+        return result
+
+
+def test_unknown_and_negative_sizes_become_symbols() -> None:
+    model = momentum()
+    infer_shapes(model, worker=Fixed(0, 1, 3, None, -1))
+    assert shape(model.graph[-1].outputs[0]) == "float[0,1,3,_d0,_d1]"
+
+
 def test_without_a_worker_it_stays_unknown() -> None:
     model = momentum()
     infer_shapes(model)

@@ -23,6 +23,7 @@ def f(*dims: int) -> Any:
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     # elementwise
     ("y = Relu(x)", X, "float[N,4,8,8]", {}),
+    ("y = Relu(k)", "float[N] k", "float[N]", {"k": f(4)}),
     ("y = Add(x, z)", "float[N,1] x, float[M] z", "float[N,M]", {}),
     ("y = Add(x, z)", "float[N,3] x, float[M,1] z", "float[broadcast(M, N),3]", {}),
     ("y = Add(x, z)", "float[N] x, float[5] z", "float[5]", {}),

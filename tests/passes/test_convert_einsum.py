@@ -44,6 +44,7 @@ AB, BA = "y = MatMul(x, w)", "y = MatMul(w, x)"
         ("jk,ji->ik", "float[5,N]", (5, 3), "y = Gemm(w, x) transA=1"),
         ("bij,kj->bik", "float[B,S,5]", (4, 5), "y = MatMul(x, w_s1)"),
         ("ji,bjk->bik", (5, 3), "float[B,5,K]", "y = MatMul(x_s1, w)"),
+        ("bij,bjk->bik", "float[B,S,5]", "float[1,5,4]", AB),
         ("ij,ij->ij", "float[N,5]", "float[N,5]", "y = Mul(x, w)"),
     ],
 )
@@ -94,6 +95,8 @@ def test_converts_integers_to_matmul_only() -> None:
         ("ij,jk->i", "float[2,5]", (5, 4)),
         ("i,j->ij", "float[2]", (5,)),
         ("bij,jk->bik", "float[2,3,K]", "float[J,4]"),
+        ("ij,jk->ik", "float[2,K]", "float[J,4]"),
+        ("jk,bij->bik", "float[J,4]", "float[2,3,K]"),
     ],
 )
 def test_skips_what_no_single_operator_does(equation: str, x: Any, w: Any) -> None:

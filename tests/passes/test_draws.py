@@ -56,6 +56,15 @@ def test_rows_behind_a_node_are_what_it_makes_of_those_before(case: str) -> None
     np.testing.assert_allclose(found["y"], wanted[:, :, 0, 0], rtol=1e-5, atol=1e-4)
 
 
+def test_all_positions_of_a_flattened_channel_are_alike() -> None:
+    body = HEAD + "f = Flatten(h)  g = Flatten<axis = 2>(h)  y = Relu(g)"
+    model = from_proto(net(body, x="float[N,3,2,3]", v=(8, 3, 1, 1)))
+    infer_shapes(model)
+    found = dict(draws(model, seed=1))
+    np.testing.assert_array_equal(found["f"], np.repeat(found["h"], 6, axis=1))
+    assert not {"g", "y"} & found.keys()
+
+
 def test_of_what_is_unknown_nothing_follows() -> None:
     given = {"w": (6, 8, 1, 1), "c": (6, 1, 4)}
     found = rows_of(HEAD + "k = Softmax<axis = 1>(h)  y = Neg(k)", {})

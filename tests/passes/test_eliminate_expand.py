@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.testing import assert_pass
@@ -41,6 +42,23 @@ def test_filled_tensor_becomes_a_scalar() -> None:
 def test_default_filling_is_a_float_zero() -> None:
     model = net("s = Shape(x)  e = ConstantOfShape(s)  y = Add(x, e)", x="float[N,4]")
     assert_pass(PASS, model, ["y = Add(x, e_s1)"])
+
+
+def test_a_filling_of_nan_stays() -> None:
+    model = net("s = Shape(x)  e = ConstantOfShape(s)  y = Add(x, e)", x="float[N,4]")
+    nan = numpy_helper.from_array(np.array([np.nan], np.float32))
+    model.graph.node[1].attribute.append(helper.make_attribute("value", nan))
+    assert_pass(PASS, model, None)
+
+
+def test_an_expand_of_unknown_rank_stays() -> None:
+    model = net(
+        "k = my.Op(x)  e = Expand(k, t)  y = Add(x, e)",
+        t=[2, 4],
+        x="float[2,4]",
+        outputs={"y": "float[2,4]"},
+    )
+    assert_pass(PASS, model, None, run=False)
 
 
 @pytest.mark.parametrize(

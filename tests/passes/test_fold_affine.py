@@ -332,6 +332,10 @@ def test_folds_ahead_through_moves() -> None:
     text = "h = Mul(x, k)  f = Flatten(h)  y = Gemm(f, w, b)"
     model = net(text, x="float[N,3,2]", w=(6, 4), k=(3, 1))
     assert_pass(PASS, model, ["y_s1 = Flatten(x)", "y = Gemm(y_s1, w_s1, b)"])
+    model = net(
+        "h = Add(x, k)  f = Flatten(h)  y = Gemm(f, w, b)", x="float[N,3,2]", w=(6, 4), k=(1, 3, 2)
+    )
+    assert_pass(PASS, model, ["y_s1 = Flatten(x)", "y = Gemm(y_s1, w, b_s1)"])
     text = "h = Neg(x)  t = Transpose<perm = [0, 3, 1, 2]>(h)  y = Conv(t, w)"
     model = net(text, x="float[N,8,8,4]")
     lines = ["y_s1 = Transpose(x) perm=(0, 3, 1, 2)", "y = Conv(y_s1, w_s1)"]
@@ -393,6 +397,16 @@ HALF: dict[str, Any] = {"dtype": "float16"}
         ("h = Add(x, k)  y = ConvTranspose(h, w)", "pads with zeros", CHANNEL),
         ("h = Mul(x, k)  y = Conv(h, w)", "per input channel", {"k": (8,)}),
         ("h = Mul(x, k)  y = Conv(h, w)", "enlarge", {"k": (4, 1, 1), "x": "float[N,C,8,8]"}),
+        (
+            "h = Mul(x, k)  f = Flatten(h)  y = Gemm(f, w, b)",
+            "per input channel",
+            {"x": "float[2,3,2]", "w": (6, 4), "k": (2, 1, 1)},
+        ),
+        (
+            "h = Mul(x, k)  f = Reshape(h, s)  y = Gemm(f, w, b)",
+            "per input channel",
+            {"x": "float[N,M,3]", "w": (6, 4), "k": (3,), "s": np.array([-1, 6])},
+        ),
         (
             "h = Add(x, k)  y = MatMul(h, w)",
             "more than two",

@@ -12,6 +12,7 @@ import pytest
 
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import MissingRuntimeError, WorkerError
+from onnxslim.graph import edit
 from onnxslim.graph.load import from_proto
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.registry import get_pass
@@ -295,3 +296,19 @@ def test_all_parts_of_a_split_constant() -> None:
     body = "a, b = Split<axis = 0>(k)  y = Add(x, a)  z = Add(x, b)"
     model = net(body, k=np.arange(16, dtype=np.float32).reshape(2, 8), opset=13)
     assert_pass(PASS, model, ["y = Add(x, a)", "z = Add(x, b)"])
+
+
+def test_shapes_behind_a_new_constant_are_known() -> None:
+    body = "f = Mul(k, m)  s = Cast<to = 7>(f)  y = Reshape(x, s)  z = Relu(y)"
+    numbers = np.array([1, 8], np.float32)
+    model = from_proto(net(body, x="float[4,4]", k=numbers, m=np.float32(2),
+                           outputs={"z": "float[A,B]"}))  # fmt: skip
+    infer_shapes(model)
+    assert edit.static_shape(model.graph[-2].outputs[0]) is None
+    assert PASS.run(model, PassContext(model, worker=shared_worker())) > 0
+    assert edit.static_shape(model.graph[-2].outputs[0]) == (2, 16)
+
+
+def test_a_result_whose_size_was_not_known() -> None:
+    model = net("i = NonZero(k)  y = Add(i, j)", k=np.array([1, 0, 2], np.float32), j="int64")
+    assert_pass(PASS, model, ["y = Add(i, j)"])

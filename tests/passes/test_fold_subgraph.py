@@ -54,6 +54,18 @@ def test_keeps_a_copy_of_a_large_constant() -> None:
     assert_pass(PASS, model, None)
 
 
+def test_other_readers_in_the_body_follow() -> None:
+    body = (
+        "body = b (int64 i, bool p, float[2,4] a) => (bool q, float[2,4] r, float[2,4] s) "
+        "{ q = Not(p)  r = Identity(k)  s = Add(r, a) }"
+    )
+    model = net(
+        f"y, z = Loop<{body}>(n, t, x)", outputs={"y": X, "z": "float[N,2,4]"}, x=X, n=TWO, t=YES,
+        k=np.ones((2, 4), np.float32),
+    )  # fmt: skip
+    assert_pass(PASS, model, ["y, z = Loop(n, t, x) body={q = Not(p); s = Add(r_s1, a)}"])
+
+
 def test_keeps_a_second_copy_of_an_input() -> None:
     body = (
         "body = b (int64 i, bool p, float[2,4] a) => (bool q, float[2,4] a, float[2,4] r) "

@@ -33,7 +33,7 @@ def chain(*types: str) -> onnx.ModelProto:
         ("float", "double", "float16"), ("float16", "float", "double"), ("bool", "int64", "float"),
         ("int32", "int64", "float"), ("int64", "int32", "int8"), ("int32", "double", "float"),
         ("bool", "float", "int64"), ("float16", "float", "int64"), ("uint8", "float", "int32"),
-        ("int8", "int32", "uint8"), ("float", "double", "bool"),
+        ("int8", "int32", "uint8"), ("float", "double", "bool"), ("int64", "int32", "uint32"),
     ],
 )  # fmt: skip
 def test_merges(types: tuple[str, ...]) -> None:
@@ -78,6 +78,8 @@ def test_cast_like() -> None:
     assert_pass(PASS, net(body, w=np.zeros(1, np.float16)), ["y = Cast(x) to=10"])
     body = "a = CastLike(x, w)  y = Cast<to = 10>(a)"
     assert_pass(PASS, net(body, w=np.zeros(1, np.float64)), ["y = Cast(x) to=10"])
+    body = "k = Cast<to = 10>(x)  a = Cast<to = 11>(x)  y = CastLike(a, k)"
+    assert_pass(PASS, net(body), ["y = Cast(x) to=10"])
 
 
 def test_readers() -> None:

@@ -165,6 +165,9 @@ def test_a_double() -> None:
     assert_pass(
         PASS, net(body, opset=10, dtype="double"), ["y = Clip(x) max=0.1 min=0.0"], run=False
     )
+    body = "a = Clip<min = 0.5>(x)  y = Min(a, h)"
+    model = net(body, opset=10, dtype="double", h=np.float64(0.7))
+    assert "cannot express" in assert_pass(PASS, model, None, run=False).skipped[0][1]
     body = "a = Max(x, l)  y = Min(a, h)"
     model = net(body, opset=11, dtype="double", l=F(0), h=F(1))
     assert "cannot express" in assert_pass(PASS, model, None).skipped[0][1]

@@ -124,3 +124,13 @@ def test_sizes_that_do_not_divide_are_left_alone() -> None:
         s=[4, 6],
     )
     assert_pass(PASS, model, None)
+
+
+def test_three_that_cancel_leave_nothing() -> None:
+    turn = "Transpose<perm = [1, 2, 0]>"
+    model = net(f"a = {turn}(x)  b = {turn}(a)  d = {turn}(b)  y = Relu(d)", x="float[2,3,4]")
+    assert_pass(PASS, model, ["y = Relu(x)"])
+    model = net(
+        f"a = {turn}(x)  b = {turn}(a)  d = {turn}(b)  y = Relu(d)  z = Neg(a)", x="float[2,3,4]"
+    )
+    assert_pass(PASS, model, ["a = Transpose(x) perm=(1, 2, 0)", "y = Relu(x)", "z = Neg(a)"])

@@ -134,6 +134,39 @@ def test_keeps_a_loop_whose_scan_outputs_need_more_nodes() -> None:
     assert "more nodes" in assert_pass(PASS, model, None).skipped[0][1]
 
 
+@pytest.mark.parametrize(
+    ("q", "going", "left"),
+    [
+        ("q = Not(p)", "q", 4),
+        ("", "p", None),
+        ("q = Not(p)  k = Where(q, x, x)", "q", None),
+    ],
+)
+def test_two_scan_outputs_need_a_condition_that_goes(q: str, going: str, left: int | None) -> None:
+    body = (
+        f"body = b (int64 i, bool p) => (bool {going}, float[2,4] r, float[2,4] s) "
+        f"{{ {q}  r = Add(x, x)  s = Neg({'k' if 'k =' in q else 'x'}) }}"
+    )
+    shapes = {"y": "float[1,2,4]", "z": "float[1,2,4]"}
+    model = net(f"y, z = Loop<{body}>(n, t)", outputs=shapes, x=X, n=ONE, t=YES)
+    if left is None:
+        assert "more nodes" in assert_pass(PASS, model, None).skipped[0][1]
+        return
+    lines = ["r_s1 = Add(x, x)", "s_s1 = Neg(x)"]
+    lines += ["y = Unsqueeze(r_s1, axes_s1)", "z = Unsqueeze(s_s1, axes_s2)"]
+    assert_pass(PASS, model, lines)
+
+
+def test_a_condition_that_is_carried_on_does_not_go() -> None:
+    body = (
+        "body = b (int64 i, bool p, bool c) => (bool q, bool q, float[2,4] r, float[2,4] s) "
+        "{ q = Not(p)  r = Add(x, x)  s = Neg(x) }"
+    )
+    shapes = {"v": "bool", "y": "float[1,2,4]", "z": "float[1,2,4]"}
+    model = net(f"v, y, z = Loop<{body}>(n, t, t)", outputs=shapes, x=X, n=ONE, t=YES)
+    assert "more nodes" in assert_pass(PASS, model, None, run=False).skipped[0][1]
+
+
 def test_inner_loop_of_a_loop() -> None:
     inner = (
         "body = d (int64 j, bool u, float[2,4] e) => (bool v, float[2,4] f) "

@@ -63,6 +63,8 @@ CASES: list[tuple[str, tuple[int, ...], dict[str, Any], tuple[int, int, int]]] =
      {"j": np.arange(6, dtype=np.int32), "u": scales(6)}, (1, 6, 36)),
     (weight() + "c = DequantizeLinear(j, u)  h = MatMul(d, w)  y = Add(h, c)", (5, 4),
      {"j": np.arange(4, dtype=np.int32), "u": F(0.5)}, (1, 4, 5)),
+    (weight() + "c = DequantizeLinear(j, u)  y = Gemm(d, w, c)", (5, 1),
+     {"j": np.int32(3), "u": F(0.25)}, (1, 1, 5)),
 ]  # fmt: skip
 
 
@@ -88,7 +90,7 @@ def test_reads_and_writes(
         assert array is not None
         bias = array.reshape(-1).astype(np.float64)
     elif "j" in given:
-        bias = given["j"] * np.broadcast_to(given["u"], given["j"].shape).astype(np.float64)
+        bias = (given["j"] * np.asarray(given["u"], np.float64)).reshape(-1)
     assert np.array_equal(found.layer.bias, bias)
     assert (found.bias is None) == ("b" not in given and "j" not in given)
     ctx = PassContext(model, worker=shared_worker())

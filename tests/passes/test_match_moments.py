@@ -104,13 +104,39 @@ def test_a_shared_weight_is_left_alone() -> None:
     assert {reason for _, reason in ctx.skipped} == {"its weight is shared"}
 
 
+@pytest.mark.parametrize(
+    ("body", "given", "reason"),
+    [
+        ("y = LayerNormalization<axis = 1>(x, s)", {"s": (4, 6)}, "one scale per channel"),
+        (
+            "t = ReduceMean<axes = [0, 1], keepdims = 0>(x)  y = LayerNormalization(x, s, t)",
+            {"s": (6,)},
+            "its bias is not constant",
+        ),
+    ],
+)
+def test_a_normalization_of_another_form_is_left_alone(
+    body: str, given: dict[str, Any], reason: str
+) -> None:
+    dense, pruned, kept = cut(net(body, x="float[N,4,6]", **given), {})
+    value = pruned.graph.initializers["s"]
+    assert value.const_value is not None
+    value.const_value = ir.Tensor(value.const_value.numpy() * 2, name="s")
+    ctx = PassContext(
+        pruned,
+        worker=shared_worker(),
+        calibration=draws((8, 4, 6)),
+        reference=Reference(dense, kept),
+    )
+    assert PASS.run(pruned, ctx) == 0
+    assert reason in ctx.skipped[0][1]
+
+
 def test_the_factor_is_limited() -> None:
     dense, pruned, kept = cut(net("y = Conv(x, w)", x="float[N,4,8,8]"), {})
     value = pruned.graph.initializers["w"]
     assert value.const_value is not None
     small = (value.const_value.numpy() / 100).astype(np.float32)
-    import onnx_ir as ir
-
     value.const_value = ir.Tensor(small, name="w")
     feeds = draws((32, 4, 8, 8))
     ctx = PassContext(

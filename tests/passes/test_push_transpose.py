@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.load import from_proto
+from onnxslim.passes import push_transpose
+from onnxslim.passes._layout_region import Choice, Region
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.testing import assert_pass, node_lines
@@ -118,9 +121,6 @@ def test_never_more_movement() -> None:
 
 
 def test_an_entry_that_others_read_stays() -> None:
-    model = net(
-        f"a = {IN}(x)  h = Relu(a)  b = {OUT}(h)  y = Abs(b)  z = Neg(a)", outputs=["a", "y"]
-    )
     model = net(f"a = {IN}(x)  h = Relu(a)  b = {OUT}(h)  y = Abs(b)", outputs=["a", "y"])
     check(model, ["Transpose", "Relu", "Abs"])
 
@@ -179,3 +179,24 @@ def test_a_layout_that_helps_only_a_part() -> None:
     # the first pair cancels; the second region stays as it is
     model = net(f"a = {IN}(x)  r = Relu(a)  b = {OUT}(r)  h = Conv(b, w)  d = {IN}(h)  y = Neg(d)")
     check(model, ["Relu", "Conv", "Transpose", "Neg"])
+
+
+def test_a_region_where_nothing_is_won_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[frozenset[ir.Node]] = []
+
+    def count(region: Region) -> Choice:
+        looked.append(frozenset(region.nodes))
+        return Choice({}, 0)
+
+    monkeypatch.setattr(push_transpose, "choose", count)
+    ends = "  ".join(f"y{i} = {IN}(h)" for i in range(8))
+    model = from_proto(net(f"h = Relu(x)  {ends}"))
+    infer_shapes(model)
+    assert PASS.run(model, PassContext(model)) == 0
+    assert len(looked) == 1
+
+
+def test_a_constant_is_left_to_folding() -> None:
+    assert_pass(PASS, net("y = Transpose(k)  z = ReduceMax<keepdims = 0>(k)", k=(4, 5)), None)

@@ -12,8 +12,14 @@ from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.errors import CalibrationError, PreconditionError
 from onnxslim.graph.load import from_proto
 from onnxslim.graph.serialize import to_proto
+from onnxslim.passes._integers import IntegerLayer, read_integer_layer
 from onnxslim.passes.quantize_static import QuantizeStatic
-from onnxslim.passes.reconstruct_integers import ReconstructIntegers
+from onnxslim.passes.reconstruct_integers import (
+    ReconstructIntegers,
+    _float_weight,
+    _names,
+    _target,
+)
 from onnxslim.pipeline import PassContext
 from onnxslim.testing import model_bytes, node_lines, shared_worker
 from onnxslim.verify.structure import verify_structure
@@ -198,3 +204,40 @@ def test_rounding_alone_helps_too() -> None:
         errors.append(error(reference, model, others))
     assert errors[1] < errors[0] and errors[2] < errors[0]
     assert errors[1] != errors[2]
+
+
+def integer_layers(model: ir.Model) -> list[IntegerLayer]:
+    found = [read_integer_layer(node) for node in model.graph]
+    return [one for one in found if isinstance(one, IntegerLayer)]
+
+
+@pytest.mark.parametrize(("text", "given", "shape"), CASES)
+def test_what_integers_are_fitted_to_are_the_weights_of_the_reference(
+    text: str, given: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    reference, model = prepared(text, samples(shape, batches=2), **given)
+    names, layers = _names(reference), integer_layers(model)
+    assert len(layers) == 1 + ("v)" in text)
+    for one, name in zip(layers, "wv", strict=False):
+        target, stored = _target(one, names), reference.graph.initializers[name].const_value
+        assert target is not None and stored is not None
+        exact = one.layer.matrix(stored.numpy())
+        assert np.array_equal(_float_weight(one, names, target), exact)
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("y = Conv(x, w)", {"w": (16, 6, 1, 1)}),
+        ("y = Conv(x, w)", {"w": "float[16,6,3,3]"}),
+        ("y = LpNormalization(x)", {}),
+    ],
+)
+def test_without_weights_in_the_reference_they_are_what_the_integers_stand_for(
+    text: str, given: dict[str, Any]
+) -> None:
+    _, model = prepared("y = Conv(x, w)", samples((6, 10, 10), batches=2), **CONV)
+    (one,) = integer_layers(model)
+    names = _names(from_proto(net(text, x="float[N,6,10,10]", **given)))
+    found = _float_weight(one, names, "y")
+    assert np.array_equal(found, one.layer.matrix(one.layer.weight))

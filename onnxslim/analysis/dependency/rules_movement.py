@@ -173,19 +173,12 @@ def slice_(b: Builder, node: ir.Node, axes: Axes) -> Axes | None:
     for axis, start, end, step in ranges:
         labels = out[axis]
         if labels is not None:
-            part = labels[python_slice(start, end, step)]
+            part = labels[start:end:step]
             if len(part) == 1:
                 b.freeze(part, f"{describe(node)} takes it out alone")
             b.parts.append(part)
             out[axis] = part
     return out
-
-
-def python_slice(start: int, end: int, step: int) -> slice:
-    """A Slice's bounds as Python's; the smallest end of a negative step is "to the front"."""
-    if step < 0 and end < -(2**31) + 1:
-        return slice(start, None, step)
-    return slice(start, end, step)
 
 
 def gather(b: Builder, node: ir.Node) -> None:

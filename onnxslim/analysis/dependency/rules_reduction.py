@@ -178,7 +178,7 @@ def spatial(b: Builder, node: ir.Node) -> None:
     """Pooling and sampling: channels go through, the geometry stays."""
     axes = b.axes(get_input(node, 0))
     rank = None if node.outputs[0].shape is None else len(node.outputs[0].shape)
-    if axes is None or len(axes) < 2:
+    if axes is None or len(axes) < 3:
         b.fail(node, "its rank is unknown")
         return
     for labels in axes[2:]:

@@ -129,6 +129,8 @@ def _inputs(node: ir.Node) -> tuple[ir.Value, ...] | None:
     found = tuple(v for v in data if v is not None)
     if len(found) != len(data) or any(v.dtype not in (None, ir.DataType.FLOAT) for v in found):
         return None
+    if any(edit.is_constant(v) and not recognize.is_finite(v) for v in found):
+        return None
     return None if node.op_type in _PRESERVING and is_dequantized(found[0]) else found
 
 

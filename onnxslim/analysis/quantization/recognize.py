@@ -196,8 +196,8 @@ def _with_bias(found: Found) -> Found:
     if after is None or not edit.is_op(after, "Add") or after.graph is not found.node.graph:
         return found
     other = after.inputs[1] if after.inputs[0] is found.node.outputs[0] else after.inputs[0]
-    size = (edit.static_shape(found.weight) or (0, 0))[1]
-    if other is None or not is_vector(other) or edit.static_shape(other) != (size,):
+    outputs = (edit.static_shape(found.weight) or ())[1:]
+    if other is None or not is_vector(other) or edit.static_shape(other) != outputs:
         return found
     return replace(found, bias=other, bias_node=after, result=after.outputs[0])
 

@@ -83,7 +83,6 @@ class _State:
         units = reader.units[order]
         first = np.searchsorted(units, np.arange(size + 1))
         self.positions = [order[first[u] : first[u + 1]] for u in range(size)]
-        self.owned = reader.units >= 0
         self.single = all(len(p) == 1 for p in self.positions)
         self.flat = np.array([p[0] if len(p) else 0 for p in self.positions])
 
@@ -103,21 +102,18 @@ class _State:
         return float(np.trace(np.linalg.solve(self.inverse[block], self.gram[block])))
 
     def forget(self, left: Indices) -> None:
-        """Drop what is known of units that are out: steps cost the square of what is held."""
-        gone = np.ones(len(self.gram), np.bool_)
-        gone[np.concatenate([self.positions[unit] for unit in left.tolist()])] = False
-        gone &= self.owned
-        kept = np.flatnonzero(~gone)
-        at = np.zeros(len(gone), np.int64)
+        """Hold only what is known of these units: steps cost the square of what is held."""
+        kept = np.concatenate([self.positions[unit] for unit in left.tolist()])
+        at = np.zeros(len(self.gram), np.int64)
         at[kept] = np.arange(len(kept))
         for unit in left.tolist():
             self.positions[unit] = at[self.positions[unit]]
-        self.flat, self.owned = at[self.flat], self.owned[kept]
+        self.flat = at[self.flat]
         block = np.ix_(kept, kept)
         self.inverse, self.gram = self.inverse[block], self.gram[block]
 
     def remove(self, units: Sequence[int]) -> None:
-        """Let units go; the others make up for them."""
+        """Let units go; the others make up for them. What is held of these is of no use now."""
         at = np.concatenate([self.positions[unit] for unit in units])
         if not len(at):
             return
@@ -125,9 +121,6 @@ class _State:
         self.inverse -= self.inverse[:, at] @ step
         mixed = self.gram[:, at] @ step
         self.gram += step.T @ self.gram[np.ix_(at, at)] @ step - mixed - mixed.T
-        self.gram[at] = 0.0
-        self.gram[:, at] = 0.0
-        self.inverse[at, at] = 1.0
 
 
 def obs_curve(readers: Sequence[Reader], cells: Indices, ridge: float = RIDGE) -> Curve:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.dependency.groups import Indices
 from onnxslim.analysis.dependency.literals import shape_entries
-from onnxslim.analysis.dependency.rules_movement import python_slice, slice_ranges
+from onnxslim.analysis.dependency.rules_movement import slice_ranges
 from onnxslim.graph.edit import attr, get_input, ints, shape_of
 from onnxslim.pipeline.surgery.tools import Patch, Tools
 
@@ -109,7 +109,7 @@ def slice_(node: ir.Node, tools: Tools) -> None:
             continue
         size = dims[axis]
         assert isinstance(size, int)
-        chosen = np.arange(size)[python_slice(start, end, step)]
+        chosen = np.arange(size)[start:end:step]
         index = pruned[axis]
         left = np.searchsorted(index, chosen[np.isin(chosen, index)])
         bounds = _as_range(left)

@@ -38,6 +38,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("y = Reshape(x, s)", {"x": "float[2,3]", "s": "int64[2]"}, "x[..,...] -> y[-,-]"),
     ("y = Flatten(x)", {"x": "float[2,2,3]"}, "x[ab,cd,...] -> y[ab,cccddd]"),
     ("y = Flatten<axis = 2>(x)", {"x": "float[2,2,3]"}, "x[ab,..,cde] -> y[aabb,cde]"),
+    # pooling
+    ("y = MaxPool<kernel_shape = [2]>(x)", {"x": "float[2,3,4]"}, "x[ab,cde,....] -> y[ab,cde,-]"),
     # weights of few bits
     (f"y = {BITS}(x, w, s)", {"x": "float[2,4]", "w": codes(3, 2, 2), "s": (3, 2), **Y23},
      "x[ab,ccdd] w[efg,cd,..] s[efg,cd] -> y[ab,efg]; consume x1; produce s0"),
@@ -132,6 +134,7 @@ UNKNOWN: list[tuple[str, dict[str, Any]]] = [
     (MS + "SkipLayerNormalization(z, v, w)", {"z": "float[1,2,4]", "v": "float[2,4]", "w": (4,)}),
     ("LRN<size = 3>(z)", {"z": "float[4]"}),
     ("MaxPool<kernel_shape = [2]>(z)", {"z": "float[4]"}),
+    ("MaxPool<kernel_shape = [2]>(z)", {"z": "float[2,4]"}),
     ("RoiAlign(z, r, i)", {"z": "float[1,3,2]", "r": (1, 4), "i": np.zeros(1, I64)}),
     ("Resize(u, , k)", {"k": np.ones(3, np.float32)}),
     ("Attention(u, z, z)", {"z": "float[1,2,3,4]", "opset": 23}),

@@ -28,9 +28,23 @@ def _of_unknown_rank(proto: onnx.ModelProto, index: int) -> Ruled:
     return rule(proto)
 
 
+def _given_leave(ruled: Ruled) -> list[str]:
+    """Inputs of the node, constants too, of which something may leave."""
+    axes_of = ruled.builder.axes_of
+    given = [v for v in ruled.node.inputs if v is not None]
+    return [
+        str(value.name)
+        for value in given
+        for axis in range(len(axes_of.get(value) or ()))
+        if (roots := ruled.roots(value, axis)) is not None and roots.any()
+    ]
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if c not in NO_DATA])
 def test_nothing_leaves_where_the_rank_is_unknown(case: str) -> None:
-    assert _of_unknown_rank(model_of(case), 0).classes() == []
+    ruled = _of_unknown_rank(model_of(case), 0)
+    assert ruled.classes() == []
+    assert _given_leave(ruled) == []
 
 
 @pytest.mark.parametrize("case", test_movement.CASES)
@@ -96,6 +110,43 @@ def test_what_follows_a_parameter_that_callers_may_replace_stays(case: str) -> N
         infer_shapes(model)
         sites = {(s.value.name, s.axis) for g in analyze(model).groups for s in g.sites}
         assert (("w2", 1) in sites) == coupled
+
+
+_SHARED = {
+    "InstanceNormalization": "InstanceNormalization({}, s, t)",
+    "BatchNormalization": "BatchNormalization({}, s, t, m, v)",
+    "PRelu": "PRelu({}, p)",
+    "Conv": "Conv({}, w3)",
+    "Mul": "Mul({}, p)",
+    "LayerNormalization": "LayerNormalization({}, l)",
+    "MatMul": "MatMul({}, w4)",
+}
+
+
+@pytest.mark.parametrize("case", _SHARED)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_parameter_that_meets_an_unknown_rank_elsewhere_stays(case: str, shared: bool) -> None:
+    last = case in ("LayerNormalization", "MatMul")
+    layer = "MatMul({}, {})" if last else "Conv({}, {})"
+    ends = [layer.format("x", "w1"), layer.format("b", "w2")]
+    text = f"a = {ends[0]}  b = {_SHARED[case].format('a')}  y = {ends[1]}"
+    outputs = {"y": "float[2,4]" if last else "float[2,4,8,8]"}
+    if shared:
+        text += f"  o = my.Op(x)  z = {_SHARED[case].format('o')}"
+        outputs["z"] = "float"
+    given = {
+        "w1": (3, 32) if last else (32, 3, 1, 1), "w2": (32, 4) if last else (4, 32, 1, 1),
+        "w3": (32, 32, 1, 1), "w4": (32, 32), "p": (32, 1, 1), "l": (32,),
+        **dict.fromkeys("stm", (32,)), "v": np.ones(32, np.float32),
+    }  # fmt: skip
+    used = {k: given[k] for k in given if re.search(rf"\b{k}\b", text)}
+    proto = net(text, x="float[2,3]" if last else "float[2,3,8,8]", outputs=outputs, **used)
+    if shared:
+        proto.graph.output[1].type.tensor_type.ClearField("shape")
+    model = from_proto(proto)
+    infer_shapes(model)
+    sites = {(s.value.name, s.axis) for g in analyze(model).groups for s in g.sites}
+    assert (("w2", 0 if last else 1) in sites) == (not shared)
 
 
 def test_channels_that_all_depend_on_each_other_stay_and_say_so() -> None:

@@ -172,3 +172,27 @@ def test_tensorrt_leaves_products_with_a_vector_float(
     assert found.layers[0].quantized == quantized
     assert found.layers[0].reason == ("" if quantized else "a product with a single vector")
     assert plan("y = MatMul(x, w)", x=x, w=w).layers[0].quantized  # asked for, on a CPU
+
+
+INFINITE = np.full((32, 1, 1), np.inf, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "carriers"),
+    [
+        ("a = Add(h, k)", {"k": (32, 1, 1)}, {"a": "Add"}),
+        ("a = Mul(k, h)", {"k": (32, 1, 1)}, {"a": "Mul"}),
+        ("a = Concat<axis = 2>(h, k)", {"k": (1, 32, 1, 16), "x": "float[1,32,16,16]"},
+         {"a": "Concat"}),
+        ("s = Sin(x)  g = Sigmoid(s)  a = Mul(h, g)", {}, {"a": "Mul"}),
+        ("a = Add(h, k)", {"k": INFINITE}, {}),
+        ("a = Mul(k, h)", {"k": np.where(INFINITE > 0, np.nan, INFINITE)}, {}),
+        ("a = Sin(h)", {}, {}),
+    ],
+)  # fmt: skip
+def test_what_carries_integers_beside_floats(
+    body: str, given: dict[str, Any], carriers: dict[str, str]
+) -> None:
+    found = plan(f"h = {CONV}(x, w)  {body}  y = {CONV}(a, w2)", **given)
+    assert found.carriers == carriers
+    assert ("k" in found.edges) == bool(carriers and "k" in given)

@@ -190,6 +190,14 @@ def test_fpgm_removes_the_middle_and_keeps_outliers() -> None:
     np.testing.assert_allclose(scores, apart / apart.mean())
 
 
+def test_fpgm_looks_only_at_what_makes_the_units() -> None:
+    scores = [
+        get_criterion("fpgm").score(chain(w2=w2)[1], Weights(), Statistics())
+        for w2 in (np.ones((2, 6, 1, 1)), np.arange(12.0).reshape(2, 6, 1, 1) ** 2)
+    ]
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
 def test_cosine_removes_one_of_two_equal_directions() -> None:
     w1 = np.eye(4)[:, None, None, :]
     w1[3, 0, 0] = [0, 0.5, 0, 0]  # as unit 1, with half the norm

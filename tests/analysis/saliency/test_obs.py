@@ -7,6 +7,7 @@ import pytest
 
 from onnxslim.analysis.dependency import analyze
 from onnxslim.analysis.dependency.groups import Role, Site
+from onnxslim.analysis.saliency import obs
 from onnxslim.analysis.saliency.obs import Reader, _grouped_gram, column_gram, obs_curve
 from onnxslim.analysis.saliency.weights import Weights
 from onnxslim.analysis.shapes import infer_shapes
@@ -73,6 +74,42 @@ def test_units_of_all_cells_leave_in_turn() -> None:
     curve = obs_curve([one], cells)
     for step in range(4):
         assert sorted(cells[curve.order[3 * step : 3 * step + 3]].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_channels_of_other_groups_stay_and_make_up(width: int) -> None:
+    one, weight = reader(12, 6, width=width)
+    units = one.units.copy()
+    units[units < 2] = -1
+    units[units >= 0] -= 2
+    size = 12 // width - 2
+    curve = obs_curve([Reader(units, one.covariance, one.gram)], np.zeros(size, np.int64), 1e-6)
+    for removed in range(1, size + 1):
+        left = np.flatnonzero(~np.isin(units, curve.order[:removed]))
+        wanted = least_squares_error(one.covariance, weight, left)
+        assert curve.errors[removed] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_unit_that_a_reader_does_not_read_leaves_for_nothing() -> None:
+    one, _ = reader(6, 4)
+    units = np.array([0, 1, 2, 4, 5, 6])
+    curve = obs_curve([Reader(units, one.covariance, one.gram)], np.zeros(7, np.int64))
+    assert curve.order[0] == 3 and curve.errors[1] == 0 and curve.errors[2] > 0
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_forgetting_what_is_out_changes_nothing(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = reader(48, 7, width=width)
+    units = np.concatenate([one.units[width:] - 1, np.full(width, -1)])
+    cells = np.arange(48 // width - 1) % 3 if width == 3 else np.zeros(47, np.int64)
+    made = Reader(units, one.covariance, one.gram)
+    curve = obs_curve([made], cells)
+    monkeypatch.setattr(obs, "_SHRINK", 0.0)
+    whole = obs_curve([made], cells)
+    assert curve.order.tolist() == whole.order.tolist()
+    np.testing.assert_allclose(curve.errors, whole.errors, rtol=1e-6)
 
 
 def test_two_readers_add_up() -> None:
