@@ -173,7 +173,7 @@ def slice_(b: Builder, node: ir.Node, axes: Axes) -> Axes | None:
     for axis, start, end, step in ranges:
         labels = out[axis]
         if labels is not None:
-            part = labels[start:end:step]
+            part = labels[max(start, -len(labels)) : end : step]  # Python takes none before it
             if len(part) == 1:
                 b.freeze(part, f"{describe(node)} takes it out alone")
             b.parts.append(part)

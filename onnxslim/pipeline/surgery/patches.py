@@ -109,7 +109,7 @@ def slice_(node: ir.Node, tools: Tools) -> None:
             continue
         size = dims[axis]
         assert isinstance(size, int)
-        chosen = np.arange(size)[start:end:step]
+        chosen = np.arange(size)[max(start, -size) : end : step]
         index = pruned[axis]
         left = np.searchsorted(index, chosen[np.isin(chosen, index)])
         bounds = _as_range(left)

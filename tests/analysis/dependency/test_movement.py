@@ -57,6 +57,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
                         "a": ints(1), "t": ints(-1)}),
     "Slice backwards steps": ("Slice(x, b, e, a, t)", {"x": "float[2,8]", "b": ints(6),
                               "e": ints(-8), "a": ints(1), "t": ints(-2)}),
+    "Slice backwards from in front": ("Slice(x, b, e, a, t)", {"x": "float[2,8]", "b": ints(-9),
+                                      "e": ints(MIN), "a": ints(1), "t": ints(-1)}),
     "Slice two axes": ("Slice(x, b, e)", {"x": "float[4,8,3]", "b": ints(1, -6),
                        "e": ints(99, -1)}),
     "Slice attributes": ("Slice<axes = [1], starts = [1], ends = [5]>(x)", {"x": "float[2,8]",

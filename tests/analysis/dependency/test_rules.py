@@ -130,6 +130,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
      "s": [0, 1], "e": [2, 2]}, "x[abc,d.ef] -> y[ab,-]; part ab; part ."),
     ("y = Slice(x, s, e, a, t)", {"x": "float[2,4]", "s": [3], "e": [-(2**63)], "a": [1],
      "t": [-1]}, "x[ab,cdef] -> y[ab,fedc]; part fedc"),
+    ("y = Slice(x, s, e, a, t)", {"x": "float[2,4]", "s": [-9], "e": [-10], "a": [1],
+     "t": [-1]}, "x[ab,.cde] -> y[ab,-]; part ."),
     ("y = Slice(x, s, e, a, t)", {"x": "float[2,4]", "s": [3], "e": [-5], "a": [1], "t": [-1]},
      "x[ab,cdef] -> y[ab,fedc]; part fedc"),
     ("y = Slice(x, s, e, a)", {"x": "float[2,4]",
