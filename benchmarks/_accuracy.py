@@ -29,12 +29,14 @@ class Quality:
         points: Accuracy in percent, or agreement with the float model without labels.
         difference: Points below the float model.
         right: Per sample, whether its label is found.
+        same: Per sample, whether it gets the float model's class.
     """
 
     sqnr_db: float
     points: float
     difference: float
     right: npt.NDArray[np.bool_]
+    same: npt.NDArray[np.bool_]
 
 
 class Bench:
@@ -84,7 +86,9 @@ class Bench:
         ratios = [_sqnr(self._wanted[name], outputs[name]) for name in outputs]
         right = self._right(outputs)
         points = 100 * float(np.mean(right))
-        return Quality(min(ratios), points, self.dense - points, right)
+        first = next(iter(outputs))
+        same = (outputs[first].argmax(axis=-1) == self._wanted[first].argmax(axis=-1)).ravel()
+        return Quality(min(ratios), points, self.dense - points, right, same)
 
     def ratios(self, candidates: Mapping[str, Path], seconds: float) -> dict[str, float]:
         """Time of each candidate over the original's at batch 1 and one thread, interleaved."""

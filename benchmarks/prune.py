@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from _accuracy import Bench
 from _data import Data, data_for
 from _launch import launch
@@ -121,6 +122,7 @@ class Row:
         points: Accuracy of each draw in percent.
         sqnr: Of the outputs of each draw, in dB.
         right: Part of the draws that find the label, per test sample.
+        same: Part of the draws that give the dense model's class, per test sample.
         macs: Part of the multiply-accumulates left, the largest of the draws.
         params: Part of the parameters left, the largest of the draws.
         ratio: Latency over the dense model's.
@@ -133,6 +135,7 @@ class Row:
     points: list[float] = field(default_factory=list)
     sqnr: list[float] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
+    same: list[float] = field(default_factory=list)
     macs: float = math.nan
     params: float = 0.0
     ratio: float = math.nan
@@ -203,19 +206,25 @@ def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int]) -> No
         row.problem = found
         return
     before = len(row.points)
-    right = (np.asarray(row.right or 0.0) * before + found.right) / (before + 1)
-    row.right = [float(part) for part in right]
+    row.right = _joined(row.right, found.right, before)
+    row.same = _joined(row.same, found.same, before)
     row.points.append(found.points)
     row.sqnr.append(found.sqnr_db)
     row.macs = np.fmax(row.macs, macs / dense[0])
     row.params = max(row.params, params / dense[1])
 
 
+def _joined(parts: list[float], found: npt.NDArray[np.bool_], before: int) -> list[float]:
+    """The mean of one more draw and of those before, per sample."""
+    return [float(p) for p in (np.asarray(parts or 0.0) * before + found) / (before + 1)]
+
+
 def table(model: Path, budget: Budget, rows: list[Row], dense: float) -> str:
     """Text of one model and budget."""
     lines = [f"\n{model.stem}, {budget}: dense {dense:.2f} %"]
     head = (
-        f"  {'tool':26} {'mean %':>7} {'worst':>7} {'dB':>5} {'macs':>6} {'params':>6} {'time':>6}"
+        f"  {'tool':26} {'mean %':>7} {'worst':>7} {'same %':>7} {'dB':>5} {'macs':>6} "
+        f"{'params':>6} {'time':>6}"
     )
     lines.append(head + f" {'wall s':>7} {'peak MB':>8}")
     for row in rows:
@@ -224,7 +233,8 @@ def table(model: Path, budget: Budget, rows: list[Row], dense: float) -> str:
             continue
         lines.append(
             f"  {row.tool:26} {statistics.mean(row.points):7.2f} {min(row.points):7.2f} "
-            f"{statistics.mean(row.sqnr):5.1f} {row.macs:6.3f} {row.params:6.3f} {row.ratio:6.2f} "
+            f"{100 * statistics.mean(row.same):7.2f} {statistics.mean(row.sqnr):5.1f} "
+            f"{row.macs:6.3f} {row.params:6.3f} {row.ratio:6.2f} "
             f"{statistics.mean(row.wall):7.1f} {row.peak_bytes / 1e6:8.0f}  {row.problem}"
         )
     return "\n".join(lines)
@@ -233,29 +243,28 @@ def table(model: Path, budget: Budget, rows: list[Row], dense: float) -> str:
 def summary(results: dict[tuple[str, str], list[Row]]) -> str:
     """How selection and allocation do against equal widths by L2, and the means.
 
-    A case is clearly worse where the difference is beyond two standard errors, test samples and
-    draws paired.
+    In points of accuracy, and of agreement with the dense model's classes. A case is clearly worse
+    where the difference is beyond two standard errors, test samples and draws paired.
     """
     lines = ["\nagainst ours " + UNIFORM + " (points, mean of draws):"]
     gains: dict[str, list[tuple[float, float]]] = {}
+    nearer: dict[str, list[tuple[float, float]]] = {}
     closer: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
     for rows in results.values():
         base = next((r for r in rows if r.tool == f"ours {UNIFORM}" and r.points), None)
         for row in rows:
             if row.points and base is not None:
-                gains.setdefault(row.tool, []).append(_gain(row, base))
+                gains.setdefault(row.tool, []).append(_gain(row.right, base.right))
+                nearer.setdefault(row.tool, []).append(_gain(row.same, base.same))
                 closer.setdefault(row.tool, []).append(
                     statistics.mean(row.sqnr) - statistics.mean(base.sqnr)
                 )
             if not math.isnan(row.ratio):
                 ratios.setdefault(row.tool, []).append(row.ratio)
     for tool, found in gains.items():
-        low, error = min(found)
-        clear = sum(gain < -2 * spread for gain, spread in found)
         text = (
-            f"  {tool:26} mean {statistics.mean(g for g, _ in found):+6.2f}, worst {low:+6.2f} "
-            f"(standard error {error:.2f}), clearly worse in {clear} of {len(found)} cases; "
+            f"  {tool:26} accuracy {_told(found)}; agreement {_told(nearer[tool])}; "
             f"outputs {statistics.mean(closer[tool]):+.1f} dB"
         )
         if tool in ratios:
@@ -265,10 +274,19 @@ def summary(results: dict[tuple[str, str], list[Row]]) -> str:
     return "\n".join(lines)
 
 
-def _gain(row: Row, base: Row) -> tuple[float, float]:
+def _gain(parts: list[float], others: list[float]) -> tuple[float, float]:
     """Points above another tool, and their standard error."""
-    gain = 100 * (np.asarray(row.right) - np.asarray(base.right))
+    gain = 100 * (np.asarray(parts) - np.asarray(others))
     return float(gain.mean()), float(gain.std() / math.sqrt(len(gain)))
+
+
+def _told(found: list[tuple[float, float]]) -> str:
+    low, error = min(found)
+    clear = sum(gain < -2 * spread for gain, spread in found)
+    return (
+        f"{statistics.mean(g for g, _ in found):+.2f}, worst {low:+.2f} (standard error "
+        f"{error:.2f}), clearly worse in {clear} of {len(found)}"
+    )
 
 
 def markdown(results: dict[tuple[str, str], list[Row]], dense: dict[tuple[str, str], float]) -> str:
