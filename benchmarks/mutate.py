@@ -31,15 +31,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 
-import hypothesis  # noqa: F401 (for the forks, as are the next)
-import numpy  # noqa: F401
-import onnx.reference
-import onnx.shape_inference  # noqa: F401
-import onnx_ir.passes.common  # noqa: F401
-import onnxruntime  # noqa: F401
 import pytest
 from _mutants import Mutant, mutants
 from coverage import CoverageData
@@ -48,6 +43,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("passes", "onnxslim/analysis")
 MEMORY = 12 << 30
 """Bytes of address space of a test run: a fault may ask for any amount."""
+LIBRARIES = (
+    "hypothesis", "numpy", "onnx.reference", "onnx.shape_inference", "onnx_ir.passes.common",
+    "onnxruntime",
+)  # fmt: skip
+"""Imported once, for all forks."""
 SOUND = "tests/pipeline/test_spec.py::test_an_unknown_name_gets_a_hint"
 """A test that an untouched copy passes."""
 PRELOADED = "ignore::pytest.PytestAssertRewriteWarning"
@@ -295,6 +295,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=180.0, help="seconds of one test run")
     parser.add_argument("--json", type=Path, help="write the verdicts there, and go on")
     options = parser.parse_args()
+    for name in LIBRARIES:
+        import_module(name)
     coverage, rng = Coverage(options.coverage), random.Random(options.seed)
     verdicts: list[Verdict] = []
     known, made = earlier(options.json), options.coverage.stat().st_mtime

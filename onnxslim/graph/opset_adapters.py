@@ -98,22 +98,28 @@ def _softmax(node: ir.Node, version: int) -> bool:
     return True
 
 
+def _kind(node: ir.Node) -> type | None:
+    """The numpy type of a node's data."""
+    data = node.inputs[0]
+    return None if data is None or data.dtype is None else data.dtype.numpy().type
+
+
 def _clip(node: ir.Node, version: int) -> bool:
-    dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
-    if dtype is None:
+    kind = _kind(node)
+    if kind is None:
         return False
-    _to_input(node, "min", 1, dtype.numpy().type)
-    _to_input(node, "max", 2, dtype.numpy().type)
+    _to_input(node, "min", 1, kind)
+    _to_input(node, "max", 2, kind)
     return True
 
 
 def _pad(node: ir.Node, version: int) -> bool:
-    dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
-    if dtype is None:
+    kind = _kind(node)
+    if kind is None:
         return False
     _to_input(node, "pads", 1)
     if edit.attr(node, "mode", "constant") == "constant":
-        _to_input(node, "value", 2, dtype.numpy().type)
+        _to_input(node, "value", 2, kind)
     node.attributes.pop("value", None)
     return True
 
@@ -134,10 +140,10 @@ def _topk(node: ir.Node, version: int) -> bool:
 
 
 def _dropout(node: ir.Node, version: int) -> bool:
-    dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
-    if dtype is None:
+    kind = _kind(node)
+    if kind is None:
         return False
-    _to_input(node, "ratio", 1, dtype.numpy().type)
+    _to_input(node, "ratio", 1, kind)
     return True
 
 

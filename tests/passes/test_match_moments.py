@@ -88,12 +88,17 @@ def test_layer_normalization_and_what_follows_it() -> None:
     np.testing.assert_allclose(after.std(axis=(0, 1)), wanted.std(axis=(0, 1)), rtol=2e-4)
 
 
+def double(model: ir.Model, name: str) -> None:
+    """Twice the numbers of an initializer."""
+    value = model.graph.initializers[name]
+    assert value.const_value is not None
+    value.const_value = ir.Tensor(value.const_value.numpy() * 2, name=name)
+
+
 def test_a_shared_weight_is_left_alone() -> None:
     body = "h = Conv(x, w)  g = Neg(x)  k = Conv(g, w)  y = Sub(h, k)"
     dense, pruned, kept = cut(net(body, w=(4, 4, 3, 3)), {})
-    value = pruned.graph.initializers["w"]
-    assert value.const_value is not None
-    value.const_value = ir.Tensor(value.const_value.numpy() * 2, name="w")
+    double(pruned, "w")
     ctx = PassContext(
         pruned,
         worker=shared_worker(),
@@ -119,9 +124,7 @@ def test_a_normalization_of_another_form_is_left_alone(
     body: str, given: dict[str, Any], reason: str
 ) -> None:
     dense, pruned, kept = cut(net(body, x="float[N,4,6]", **given), {})
-    value = pruned.graph.initializers["s"]
-    assert value.const_value is not None
-    value.const_value = ir.Tensor(value.const_value.numpy() * 2, name="s")
+    double(pruned, "s")
     ctx = PassContext(
         pruned,
         worker=shared_worker(),
