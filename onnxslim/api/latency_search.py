@@ -13,8 +13,8 @@ from onnxslim.api.prune_options import Goal
 from onnxslim.errors import TargetError
 from onnxslim.pipeline.base import Pass
 
-Measure = Callable[[ir.Model], tuple[float, float] | None]
-"""Milliseconds of the model given and of a cut one; None where it cannot be measured."""
+Measure = Callable[[Pass], tuple[float, float] | None]
+"""Milliseconds of the model given and of what a pass leaves; None where it cannot be measured."""
 
 _COARSE = (0.01, 0.03, *(round(k / 16, 4) for k in range(1, 16)))
 _FINE = (-0.06, -0.04, -0.02, 0.02, 0.04, 0.06)
@@ -31,7 +31,6 @@ _CLOSE, _MISSED = 0.03, 0.1
 class _Cut:
     part: float
     made_by: Pass
-    model: ir.Model
     predicted: float
     off: float | None = None
     """Measured milliseconds over those asked for."""
@@ -99,7 +98,7 @@ class LatencySearch:
                 continue
             predicted = self.predict(model)
             if all(predicted != other.predicted for other in self._cuts):
-                self._cuts.append(_Cut(part, made_by, model, predicted))
+                self._cuts.append(_Cut(part, made_by, predicted))
 
     def _near(self, cut: _Cut) -> None:
         self._add(round(cut.part + step, 4) for step in _FINE)
@@ -120,7 +119,7 @@ class LatencySearch:
         for _ in range(_TRIES):
             if cut is None:
                 break
-            times = measure(cut.model)
+            times = measure(cut.made_by)
             if times is None:
                 return False
             whole, took = times
@@ -171,7 +170,7 @@ class LatencySearch:
                 f"--latency asks for {goal.amount:g}{' ms' if goal.absolute else ''}; the fastest "
                 f"that pruning reaches takes {best.text}"
             )
-        return best.made_by, f"measured before recovery: {best.text}"
+        return best.made_by, f"measured: {best.text}"
 
 
 def _part(cut: _Cut) -> float:

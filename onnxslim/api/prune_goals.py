@@ -19,7 +19,7 @@ from onnxslim.analysis.pruned_cost import bindings_of
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.analysis.symbols import symbols
 from onnxslim.api.latency import latency_table
-from onnxslim.api.latency_search import LatencySearch, Measure
+from onnxslim.api.latency_search import LatencySearch
 from onnxslim.api.options import RunOptions
 from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Ruler, Search
@@ -36,6 +36,9 @@ from onnxslim.verify.metrics import get_metric
 
 Maker = Callable[[Budget, str, str], Pass]
 """The pass for a budget, a criterion and a scope."""
+
+Timer = Callable[[ir.Model], tuple[float, float] | None]
+"""Milliseconds of the model given and of a cut one; None where it cannot be measured."""
 
 TRIAL_WORK = 3e10
 """Multiply-accumulates of all calibration samples up to which several variants are tried."""
@@ -70,7 +73,7 @@ class Chooser:
     model: ir.Model
     make: Maker
     search: Search | None
-    measure: Measure | None = None
+    measure: Timer | None = None
     notes: list[str] = field(default_factory=list)
 
     def choose(
@@ -100,7 +103,7 @@ class Chooser:
         if goal.kind == "max_drop":
             metric = None if asked.labels is None else get_metric(asked.metric)
             return self.max_drop(goal, Ruler(metric))
-        return self.latency(goal, table(), ctx)
+        return self.latency(goal, table(), ctx, recover=asked.recover)
 
     def variants(self, budget: Budget, macs: float | None, samples: int) -> Pass:
         """The best of a few ways to choose channels, on samples held back.
@@ -148,34 +151,45 @@ class Chooser:
 
         return self.search.smallest(make, goal.amount, ruler)
 
-    def latency(self, goal: Goal, table: LatencyTable, ctx: PassContext) -> Pass:
+    def latency(
+        self, goal: Goal, table: LatencyTable, ctx: PassContext, *, recover: bool = True
+    ) -> Pass:
         """The largest part of the arithmetic that is fast enough by the table, and measured.
+
+        What is measured is recovered without data first, as recovery adds biases.
 
         Args:
             goal: A part of the dense model's latency, or milliseconds.
             table: Layer latencies by width.
             ctx: With calibration data, if there is any.
+            recover: The result will be recovered.
 
         Raises:
             TargetError: When no width is fast enough.
         """
         names = table_names(self.model, table)
+        measure, recovery = self.measure, WITHOUT_DATA if recover else ()
+
+        def timed(made_by: Pass) -> tuple[float, float] | None:
+            return measure(self._cut(ctx, made_by, *recovery)) if measure else None
+
         search = LatencySearch(
             lambda part: self.make(Budget("macs", part), "auto", "auto"),
-            lambda made_by: self._cut(made_by, ctx),
+            lambda made_by: self._cut(ctx, made_by),
             lambda cut: predict(cut, table, names),
             table.median_ms,
-            self.measure,
+            timed if measure else None,
         )
         made_by, note = search.find(goal)
         self.notes.append(f"latency {note}")
         return made_by
 
-    def _cut(self, made_by: Pass, ctx: PassContext) -> ir.Model:
+    def _cut(self, ctx: PassContext, made_by: Pass, *more: str) -> ir.Model:
         copy = working_copy(self.model)
         own = PassContext(copy, worker=ctx.worker, calibration=ctx.calibration)
         own.memory = ctx.memory
-        Manager(Recipe("latency", (made_by,))).run(copy, own)
+        passes = (made_by, *(make_pass(get_pass(name), {}) for name in more))
+        Manager(Recipe("latency", passes)).run(copy, own)
         return copy
 
 
