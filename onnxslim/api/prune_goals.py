@@ -6,39 +6,24 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import onnx_ir as ir
 
 from onnxslim.analysis.budget import Budget
-from onnxslim.analysis.copies import working_copy
-from onnxslim.analysis.dims import Dim
 from onnxslim.analysis.latency import LatencyTable
-from onnxslim.analysis.linear_work import LinearLayer, linear_layers
-from onnxslim.analysis.pruned_cost import bindings_of
-from onnxslim.analysis.shapes import infer_shapes
-from onnxslim.analysis.symbols import symbols
-from onnxslim.api.latency import latency_table
-from onnxslim.api.latency_search import LatencySearch
-from onnxslim.api.options import RunOptions
+from onnxslim.api.latency_goal import LatencyFinder, Timer
 from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Ruler, Search
-from onnxslim.errors import DataError
-from onnxslim.graph.duplicate import duplicate
-from onnxslim.graph.save import stage
+from onnxslim.errors import DataError, TargetError
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
-from onnxslim.pipeline.manager import Manager
-from onnxslim.pipeline.recipes import Recipe
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import make_pass
 from onnxslim.verify.metrics import get_metric
 
 Maker = Callable[[Budget, str, str], Pass]
 """The pass for a budget, a criterion and a scope."""
-
-Timer = Callable[[ir.Model], tuple[float, float] | None]
-"""Milliseconds of the model given and of a cut one; None where it cannot be measured."""
 
 TRIAL_WORK = 3e10
 """Multiply-accumulates of all calibration samples up to which several variants are tried."""
@@ -96,14 +81,15 @@ class Chooser:
             table: Finds or measures the latency table.
         """
         if isinstance(goal, Budget):
-            free = (asked.criterion, asked.scope, asked.steps) == ("auto", "auto", 1)
-            if free and asked.search and asked.recover:
+            if _free(asked):
                 return self.variants(goal, macs, samples)
             return self.make(goal, "auto", "auto")
         if goal.kind == "max_drop":
             metric = None if asked.labels is None else get_metric(asked.metric)
             return self.max_drop(goal, Ruler(metric))
-        return self.latency(goal, table(), ctx, recover=asked.recover)
+        recovery = WITHOUT_DATA if asked.recover else ()
+        finder = LatencyFinder(self.model, table(), ctx, self.measure, recovery)
+        return self.latency(goal, asked, macs, samples, finder)
 
     def variants(self, budget: Budget, macs: float | None, samples: int) -> Pass:
         """The best of a few ways to choose channels, on samples held back.
@@ -147,92 +133,60 @@ class Chooser:
             raise DataError("--max-drop compares models on samples: give them with --data")
 
         def make(part: float) -> Pass:
-            return self.make(Budget("macs", part), "auto", "auto")
+            return self._keeping(("auto", "auto"), part)
 
         return self.search.smallest(make, goal.amount, ruler)
 
     def latency(
-        self, goal: Goal, table: LatencyTable, ctx: PassContext, *, recover: bool = True
+        self,
+        goal: Goal,
+        asked: PruneOptions,
+        macs: float | None,
+        samples: int,
+        finder: LatencyFinder,
     ) -> Pass:
-        """The largest part of the arithmetic that is fast enough by the table, and measured.
+        """The best of a few ways to choose channels, each as large as it is fast enough.
 
-        What is measured is recovered without data first, as recovery adds biases.
+        Which widths are fast hangs on the way: allocated by arithmetic, they may need a third of
+        that of equal ones to be as fast.
 
         Args:
             goal: A part of the dense model's latency, or milliseconds.
-            table: Layer latencies by width.
-            ctx: With calibration data, if there is any.
-            recover: The result will be recovered.
+            asked: Everything else.
+            macs: Of the dense model for one sample; None when unknown.
+            samples: For calibration.
+            finder: Finds how much arithmetic that is.
 
         Raises:
             TargetError: When no width is fast enough.
         """
-        names = table_names(self.model, table)
-        measure, recovery = self.measure, WITHOUT_DATA if recover else ()
-
-        def timed(made_by: Pass) -> tuple[float, float] | None:
-            return measure(self._cut(ctx, made_by, *recovery)) if measure else None
-
-        search = LatencySearch(
-            lambda part: self.make(Budget("macs", part), "auto", "auto"),
-            lambda made_by: self._cut(ctx, made_by),
-            lambda cut: predict(cut, table, names),
-            table.median_ms,
-            timed if measure else None,
-        )
-        made_by, note = search.find(goal)
-        self.notes.append(f"latency {note}")
+        tries = self.search is not None and _free(asked) and self._small(macs, samples)
+        ways = ALLOCATED if tries else (("auto", "auto"),)
+        found: list[tuple[Pass, str]] = []
+        missed: TargetError | None = None
+        for way in ways:
+            if found and self.search is not None and time.monotonic() > self.search.until:
+                break
+            try:
+                found.append(finder.find(goal, partial(self._keeping, way)))
+            except TargetError as error:
+                missed = missed or error
+        if missed is not None and not found:
+            raise missed
+        made_by = found[0][0]
+        if self.search is not None and len(found) > 1:
+            made_by = self.search.best([item for item, _ in found])
+        self.notes.append("latency " + next(note for item, note in found if item is made_by))
         return made_by
 
-    def _cut(self, ctx: PassContext, made_by: Pass, *more: str) -> ir.Model:
-        copy = working_copy(self.model)
-        own = PassContext(copy, worker=ctx.worker, calibration=ctx.calibration)
-        own.memory = ctx.memory
-        passes = (made_by, *(make_pass(get_pass(name), {}) for name in more))
-        Manager(Recipe("latency", passes)).run(copy, own)
-        return copy
+    def _keeping(self, way: tuple[str, str], part: float) -> Pass:
+        return self.make(Budget("macs", part), *way)
 
 
-def table_names(model: ir.Model, table: LatencyTable) -> dict[str, str]:
-    """Names in the table by names of the layers that stand for them now.
-
-    Raises:
-        DataError: When the table is of another model.
-    """
-    layers = {layer.name for layer in fixed_layers(model)}
-    found = {name: name for name in layers if name in table.layers}
-    if not found:
-        raise DataError(
-            "the latency table has no layer of this model: make one with "
-            "`onnxslim bench MODEL --table FILE`"
-        )
-    return found
-
-
-def predict(pruned: ir.Model, table: LatencyTable, names: dict[str, str]) -> float:
-    """Milliseconds of a pruned model, from the widths of its layers."""
-    widths = {
-        names[layer.name]: (layer.c_in, layer.c_out)
-        for layer in fixed_layers(pruned)
-        if layer.name in names
-    }
-    return table.predict_model(widths)
-
-
-def fixed_layers(model: ir.Model) -> list[LinearLayer]:
-    """The linear layers with every dynamic size put to 1 for batches, else as costs assume it."""
-    copy = duplicate(model)
-    infer_shapes(copy)
-    sizes = bindings_of(copy, {})
-    for value in copy.graph.inputs:
-        if value.shape is not None:
-            value.shape = ir.Shape([_size(dim, sizes) for dim in value.shape])
-    infer_shapes(copy)
-    return linear_layers(copy)
-
-
-def _size(dim: Dim, sizes: dict[str, int]) -> int:
-    return dim if isinstance(dim, int) else sizes.get(next(iter(symbols(dim)), ""), 1)
+def _free(asked: PruneOptions) -> bool:
+    """Whether ways to choose channels may be tried."""
+    chosen = (asked.criterion, asked.scope, asked.steps)
+    return chosen == ("auto", "auto", 1) and asked.search and asked.recover
 
 
 def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Maker:
@@ -288,24 +242,6 @@ def trial_passes(asked: PruneOptions) -> tuple[Pass, ...]:
     """The same for tries that are only compared with each other: fewer rows, fewer rounds."""
     short = make_pass(get_pass("reconstruct-weights"), {"rows": 4000, "rounds": 2})
     return (short,) if asked.recover else ()
-
-
-def table_for(
-    model: ir.Model,
-    asked: PruneOptions,
-    options: RunOptions,
-    target: Path | None,
-    on_step: Callable[[str], None],
-) -> LatencyTable:
-    """The latency table: the one given, or one measured here and saved beside the result."""
-    if asked.latency_table is not None:
-        return LatencyTable.load(asked.latency_table)
-    on_step("measuring layers")
-    with stage(model) as staged:
-        table = latency_table(staged.model_path, options=options, on_step=on_step)
-    if target is not None:
-        table.save(target.with_name(f"{target.stem}.latency.json"))
-    return table
 
 
 def deadline(seconds: float | None) -> float:

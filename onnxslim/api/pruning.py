@@ -16,6 +16,7 @@ from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api import prune_goals as goals
 from onnxslim.api.comparing import compare, latencies
+from onnxslim.api.latency_goal import table_for
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
 from onnxslim.api.prune_options import Amount, Goal, PruneOptions, one_budget
@@ -33,12 +34,7 @@ from onnxslim.api.pruned import (
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.api.stages import CalibrationFeeds, entries_of, prepared
-from onnxslim.errors import (
-    TargetError,
-    UnsupportedModelError,
-    UsageError,
-    VerificationError,
-)
+from onnxslim.errors import TargetError, UnsupportedModelError, UsageError, VerificationError
 from onnxslim.graph.provenance import remember_readers
 from onnxslim.graph.save import Staged, check_target, stage
 from onnxslim.graph.signature import signature
@@ -237,7 +233,7 @@ class _Job:
         try:
             self.made_by = self.chooser.choose(
                 goal, asked, self.before.macs, len(self.data or ()), self.ctx,
-                lambda: goals.table_for(self.model, asked, self.options, target, self.on_step),
+                lambda: table_for(self.model, asked, self.options, target, self.on_step),
             )  # fmt: skip
         except TargetError as error:
             error.result = self._missed()  # type: ignore[attr-defined]
