@@ -17,13 +17,11 @@ otherwise. Not run in CI: downloads the other tools.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from _data import Data, data_for
 from _launch import launch
 from _peers import ROOT, prepare
 from _peers import Tool as Installed
+from _prune_table import Case, Row, markdown, stored, summary, table, write
 
 import onnxslim
 from onnxslim.analysis.shapes import infer_shapes
@@ -43,8 +42,6 @@ from onnxslim.report.summary import summarize
 from onnxslim.runtime.worker import Worker
 
 _RUNTIME, _ONNX = "onnxruntime==1.31.1", "onnx==1.23.2"
-UNIFORM = "l2-uniform"
-"""What selection and allocation are measured against."""
 
 
 @dataclass(frozen=True)
@@ -106,42 +103,12 @@ _TORCH: dict[str, Any] = {
 _SIM: dict[str, Any] = {"env": "onnxsim", "packages": ("onnxsim==0.8.1", _RUNTIME, _ONNX)}
 TOOLS = (
     Tool("ours", "default"),
-    Tool("ours", UNIFORM, ("--criterion", "l2", "--scope", "local")),
+    Tool("ours", "l2-uniform", ("--criterion", "l2", "--scope", "local")),
     Tool("ours", "obs-uniform", ("--criterion", "obs", "--scope", "local")),
     Tool("ours", "obs-allocated", ("--criterion", "obs", "--scope", "auto")),
     *(Tool("torch-pruning", c, **_TORCH) for c in ("l2", "lamp-global")),
     *(Tool("onnxsim", c, **_SIM) for c in ("local", "global")),
 )
-
-
-@dataclass
-class Row:
-    """One tool on one model with one budget.
-
-    Attributes:
-        points: Accuracy of each draw in percent.
-        sqnr: Of the outputs of each draw, in dB.
-        right: Part of the draws that find the label, per test sample.
-        same: Part of the draws that give the dense model's class, per test sample.
-        macs: Part of the multiply-accumulates left, the largest of the draws.
-        params: Part of the parameters left, the largest of the draws.
-        ratio: Latency over the dense model's.
-        wall: Seconds of the command, of each draw.
-        peak_bytes: The highest.
-    """
-
-    tool: str
-    budget: str
-    points: list[float] = field(default_factory=list)
-    sqnr: list[float] = field(default_factory=list)
-    right: list[float] = field(default_factory=list)
-    same: list[float] = field(default_factory=list)
-    macs: float = math.nan
-    params: float = 0.0
-    ratio: float = math.nan
-    wall: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
-    problem: str = ""
 
 
 def draw(data: Data, seed: int, part: float) -> dict[str, Any]:
@@ -219,105 +186,6 @@ def _joined(parts: list[float], found: npt.NDArray[np.bool_], before: int) -> li
     return [float(p) for p in (np.asarray(parts or 0.0) * before + found) / (before + 1)]
 
 
-def table(model: Path, budget: Budget, rows: list[Row], dense: float) -> str:
-    """Text of one model and budget."""
-    lines = [f"\n{model.stem}, {budget}: dense {dense:.2f} %"]
-    head = (
-        f"  {'tool':26} {'mean %':>7} {'worst':>7} {'same %':>7} {'dB':>5} {'macs':>6} "
-        f"{'params':>6} {'time':>6}"
-    )
-    lines.append(head + f" {'wall s':>7} {'peak MB':>8}")
-    for row in rows:
-        if not row.points:
-            lines.append(f"  {row.tool:26} {row.problem}")
-            continue
-        lines.append(
-            f"  {row.tool:26} {statistics.mean(row.points):7.2f} {min(row.points):7.2f} "
-            f"{100 * statistics.mean(row.same):7.2f} {statistics.mean(row.sqnr):5.1f} "
-            f"{row.macs:6.3f} {row.params:6.3f} {row.ratio:6.2f} "
-            f"{statistics.mean(row.wall):7.1f} {row.peak_bytes / 1e6:8.0f}  {row.problem}"
-        )
-    return "\n".join(lines)
-
-
-def summary(results: dict[tuple[str, str], list[Row]]) -> str:
-    """How selection and allocation do against equal widths by L2, and the means.
-
-    In points of accuracy, and of agreement with the dense model's classes. A case is clearly worse
-    where the difference is beyond two standard errors, test samples and draws paired.
-    """
-    lines = ["\nagainst ours " + UNIFORM + " (points, mean of draws):"]
-    gains: dict[str, list[tuple[float, float]]] = {}
-    nearer: dict[str, list[tuple[float, float]]] = {}
-    closer: dict[str, list[float]] = {}
-    ratios: dict[str, list[float]] = {}
-    for rows in results.values():
-        base = next((r for r in rows if r.tool == f"ours {UNIFORM}" and r.points), None)
-        for row in rows:
-            if row.points and base is not None:
-                gains.setdefault(row.tool, []).append(_gain(row.right, base.right))
-                nearer.setdefault(row.tool, []).append(_gain(row.same, base.same))
-                closer.setdefault(row.tool, []).append(
-                    statistics.mean(row.sqnr) - statistics.mean(base.sqnr)
-                )
-            if not math.isnan(row.ratio):
-                ratios.setdefault(row.tool, []).append(row.ratio)
-    for tool, found in gains.items():
-        text = (
-            f"  {tool:26} accuracy {_told(found)}; agreement {_told(nearer[tool])}; "
-            f"outputs {statistics.mean(closer[tool]):+.1f} dB"
-        )
-        if tool in ratios:
-            mean = statistics.geometric_mean(ratios[tool])
-            text += f"; time {mean:.2f} geometric mean, {max(ratios[tool]):.2f} at worst"
-        lines.append(text)
-    return "\n".join(lines)
-
-
-def _gain(parts: list[float], others: list[float]) -> tuple[float, float]:
-    """Points above another tool, and their standard error."""
-    gain = 100 * (np.asarray(parts) - np.asarray(others))
-    return float(gain.mean()), float(gain.std() / math.sqrt(len(gain)))
-
-
-def _told(found: list[tuple[float, float]]) -> str:
-    low, error = min(found)
-    clear = sum(gain < -2 * spread for gain, spread in found)
-    return (
-        f"{statistics.mean(g for g, _ in found):+.2f}, worst {low:+.2f} (standard error "
-        f"{error:.2f}), clearly worse in {clear} of {len(found)}"
-    )
-
-
-def markdown(results: dict[tuple[str, str], list[Row]], dense: dict[tuple[str, str], float]) -> str:
-    """Accuracy, then times: one line per model and budget, one column per tool."""
-    tools = list(dict.fromkeys(row.tool for rows in results.values() for row in rows))
-    times = any(not math.isnan(row.ratio) for rows in results.values() for row in rows)
-    tables = []
-    for cell in (_accuracy, _time) if times else (_accuracy,):
-        lines = [f"| model | budget | dense | {' | '.join(tools)} |"]
-        lines.append(f"|---|---|---:|{'---:|' * len(tools)}")
-        for (name, budget), rows in results.items():
-            found = {row.tool: row for row in rows}
-            cells = [cell(found[tool]) for tool in tools]
-            first = f"{dense[name, budget]:.1f}" if cell is _accuracy else "1"
-            lines.append(f"| {name} | {budget} | {first} | {' | '.join(cells)} |")
-        tables.append("\n".join(lines) + "\n")
-    return "\n".join(tables)
-
-
-def _accuracy(row: Row) -> str:
-    """The mean of the draws, and the worst of several."""
-    if not row.points:
-        return "fails"
-    worst = f" ({min(row.points):.1f})" if len(row.points) > 1 else ""
-    return f"{statistics.mean(row.points):.2f}{worst}"
-
-
-def _time(row: Row) -> str:
-    return "fails" if math.isnan(row.ratio) else f"{row.ratio:.2f}"
-
-
 def chosen(args: argparse.Namespace) -> Iterator[tuple[Path, Budget]]:
     """Models and budgets."""
     budgets = [Budget("macs", float(r)) for r in args.macs.split(",") if r]
@@ -334,7 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", type=Path, help="folder of .onnx files")
+    parser.add_argument("models", type=Path, nargs="?", help="folder of .onnx files")
+    parser.add_argument("--read", type=Path, nargs="+", help="files of --json: sum them up")
     parser.add_argument("--data", type=Path, help="folder of .npz files; default MODELS/../data")
     parser.add_argument("--only", default="", help="names of models, a comma between")
     parser.add_argument("--tools", default="", help="beginnings of names, a comma between")
@@ -350,20 +219,24 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--markdown", type=Path, help="write the README's table here")
     args = parser.parse_args()
+    if args.read:
+        print(summary(stored(args.read)))
+        return
+    if not args.models:
+        parser.error("give a folder of models")
     args.data = args.data or args.models.parent / "data"
     wanted = [word for word in args.tools.split(",") if word]
     args.tools = [t for t in TOOLS if not wanted or any(t.name.startswith(w) for w in wanted)]
     prepare(tuple(Installed(t.name, t.env, (), t.packages) for t in args.tools if t.env), args.envs)
-    results: dict[tuple[str, str], list[Row]] = {}
-    dense: dict[tuple[str, str], float] = {}
+    results: dict[Case, list[Row]] = {}
+    dense: dict[Case, float] = {}
     for model, budget in chosen(args):
         key = model.stem, str(budget)
         results[key], dense[key] = compare(model, budget, args)
-        print(table(model, budget, results[key], dense[key]), flush=True)
+        print(table(key, results[key], dense[key]), flush=True)
     print(summary(results))
     if args.json:
-        rows = {" ".join(key): [asdict(row) for row in found] for key, found in results.items()}
-        args.json.write_text(json.dumps(rows, indent=1))
+        write(args.json, results)
     if args.markdown:
         args.markdown.write_text(markdown(results, dense))
 
