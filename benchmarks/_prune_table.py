@@ -149,18 +149,18 @@ def _error(part: npt.NDArray[np.float64]) -> float:
 
 
 def markdown(results: Results, dense: Mapping[Case, float]) -> str:
-    """Accuracy, then times: one line per model and budget, one column per tool."""
+    """Accuracy, how close outputs are, then times: a line per case, a column per tool."""
     tools = list(dict.fromkeys(row.tool for rows in results.values() for row in rows))
-    times = any(not math.isnan(row.ratio) for rows in results.values() for row in rows)
+    timed = any(not math.isnan(row.ratio) for rows in results.values() for row in rows)
     tables = []
-    for cell in (_accuracy, _time) if times else (_accuracy,):
+    for cell in (_accuracy, _closeness, _time) if timed else (_accuracy, _closeness):
         lines = [f"| model | budget | dense | {' | '.join(tools)} |"]
         lines.append(f"|---|---|---:|{'---:|' * len(tools)}")
-        for (name, budget), rows in results.items():
+        for case, rows in results.items():
             found = {row.tool: row for row in rows}
-            cells = [cell(found[tool]) for tool in tools]
-            first = f"{dense[name, budget]:.1f}" if cell is _accuracy else "1"
-            lines.append(f"| {name} | {budget} | {first} | {' | '.join(cells)} |")
+            cells = [cell(found[tool]) if tool in found else "" for tool in tools]
+            first = f"{dense[case]:.1f}" if cell is _accuracy and case in dense else ""
+            lines.append(f"| {' | '.join(case)} | {first} | {' | '.join(cells)} |")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
 
@@ -171,6 +171,13 @@ def _accuracy(row: Row) -> str:
         return "fails"
     worst = f" ({min(row.points):.1f})" if len(row.points) > 1 else ""
     return f"{statistics.mean(row.points):.2f}{worst}"
+
+
+def _closeness(row: Row) -> str:
+    """Agreement with the dense model's classes in percent, and SQNR of the outputs."""
+    if not row.points:
+        return "fails"
+    return f"{100 * statistics.mean(row.same):.2f}, {statistics.mean(row.sqnr):.1f} dB"
 
 
 def _time(row: Row) -> str:

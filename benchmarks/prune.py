@@ -220,7 +220,10 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the README's table here")
     args = parser.parse_args()
     if args.read:
-        print(summary(stored(args.read)))
+        known = stored(args.read)
+        print(summary(known))
+        if args.markdown:
+            args.markdown.write_text(markdown(known, {}))
         return
     if not args.models:
         parser.error("give a folder of models")
