@@ -191,10 +191,11 @@ def write(path: Path, results: Results) -> None:
 
 
 def stored(paths: Iterable[Path]) -> dict[Case, list[Row]]:
-    """What :func:`write` wrote, of several files."""
-    found: dict[Case, list[Row]] = {}
+    """What :func:`write` wrote, of several files; of the same tool and case the last."""
+    found: dict[Case, dict[str, Row]] = {}
     for path in paths:
         for key, rows in json.loads(path.read_text(encoding="utf-8")).items():
             name, budget = key.split(" ", 1)
-            found[name, budget] = [Row(**row) for row in rows]
-    return found
+            case = found.setdefault((name, budget), {})
+            case |= {row["tool"]: Row(**row) for row in rows}
+    return {case: list(rows.values()) for case, rows in found.items()}

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import onnx_ir as ir
 
+from onnxslim.analysis.allocation import tempered
 from onnxslim.analysis.budget import Budget, Granularity, Kind, parse_layer_ratio, schedule
 from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.dependency import Group, analyze
@@ -61,6 +62,7 @@ class PruneChannels(Pass):
         schedule: ``linear`` or ``polynomial``: how far each step goes.
         dims: ``NAME=SIZE``: sizes of dynamic dimensions, for counting MACs (128 by default).
         seed: Of criteria that draw.
+        caution: How much predicted errors count for more where a group loses much; 0 not at all.
     """
 
     name: ClassVar[str] = "prune-channels"
@@ -79,6 +81,7 @@ class PruneChannels(Pass):
     schedule: Literal["linear", "polynomial"] = "linear"
     dims: tuple[str, ...] = ()
     seed: int = 0
+    caution: float = 1.0
 
     def run(self, model: ir.Model, ctx: PassContext) -> int:
         """Decide and cut; returns the number of tensors that became smaller or private."""
@@ -164,11 +167,12 @@ class PruneChannels(Pass):
             target = budget if number == len(parts) - 1 else budget.at(part, dense)
             errors = None
             if self._allocates(target, criterion):
-                errors = _remembered(
+                predicted = _remembered(
                     ctx,
                     "predicted errors",
                     lambda: predicted_errors(ctx, model, planner.groups, statistics),
                 )
+                errors = tempered(predicted, self.caution)
             decision = planner.decide(target, scores, masks, errors)
             masks = {group.id: stays for group, stays in decision.groups}
             weights = Weights(decision.kept)

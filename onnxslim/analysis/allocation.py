@@ -47,6 +47,24 @@ def allocate(
     return {item.group.id: cost.removed(item.group.id) for item in items}
 
 
+def tempered(errors: Mapping[int, Array], caution: float) -> dict[int, Array]:
+    """Predicted errors, larger where a group loses much.
+
+    They come from one layer each and from the samples that it was fitted on: the more of a group is
+    gone, the more they are too low, so that groups would be cut to a sliver whose loss others feel.
+
+    Args:
+        errors: By group id: (size + 1,).
+        caution: Powers of the part that stays by which they are divided.
+    """
+    found = {}
+    for group, curve in errors.items():
+        size = max(len(curve) - 1, 1)
+        stays = np.maximum(size - np.arange(len(curve)), 1) / size
+        found[group] = np.asarray(curve / stays**caution, np.float64)
+    return found
+
+
 class _Search:
     """Widths on the way to the limit."""
 

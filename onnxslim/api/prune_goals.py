@@ -22,14 +22,20 @@ from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import make_pass
 from onnxslim.verify.metrics import get_metric
 
-Maker = Callable[[Budget, str, str], Pass]
-"""The pass for a budget, a criterion and a scope."""
+Way = tuple[str, str, float]
+"""How channels are chosen: the criterion, the scope and the caution of ``prune-channels``."""
+
+Maker = Callable[[Budget, Way], Pass]
+"""The pass for a budget."""
 
 TRIAL_WORK = 3e10
 """Multiply-accumulates of all calibration samples up to which several variants are tried."""
 
-LOCAL = (("obs", "local"), ("l2", "local"))
-ALLOCATED = (("obs", "auto"), *LOCAL)
+AUTOMATIC: Way = ("auto", "auto", 1.0)
+LOCAL: tuple[Way, ...] = (("obs", "local", 1.0), ("l2", "local", 1.0))
+FAST: tuple[Way, ...] = (("obs", "auto", 1.0), *LOCAL)
+ALLOCATED: tuple[Way, ...] = (*(("obs", "auto", c) for c in (0.0, 0.5, 1.0, 2.0)), *LOCAL)
+"""Ways that are tried: for a ratio, for a latency, for costs."""
 
 WITH_DATA: tuple[str, ...] = ("reconstruct-weights",)
 WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
@@ -83,7 +89,7 @@ class Chooser:
         if isinstance(goal, Budget):
             if _free(asked):
                 return self.variants(goal, macs, samples)
-            return self.make(goal, "auto", "auto")
+            return self.make(goal, AUTOMATIC)
         if goal.kind == "max_drop":
             metric = None if asked.labels is None else get_metric(asked.metric)
             return self.max_drop(goal, Ruler(metric))
@@ -100,9 +106,9 @@ class Chooser:
             samples: For calibration.
         """
         ways = LOCAL if budget.kind == "ratio" else ALLOCATED
-        passes = [self.make(budget, *way) for way in ways]
+        passes = [self.make(budget, way) for way in ways]
         if self.search is None or not self._small(macs, samples):
-            return self.make(budget, "auto", "auto")
+            return self.make(budget, AUTOMATIC)
         return self.search.best(passes)
 
     @staticmethod
@@ -133,7 +139,7 @@ class Chooser:
             raise DataError("--max-drop compares models on samples: give them with --data")
 
         def make(part: float) -> Pass:
-            return self._keeping(("auto", "auto"), part)
+            return self._keeping(AUTOMATIC, part)
 
         return self.search.smallest(make, goal.amount, ruler)
 
@@ -161,7 +167,7 @@ class Chooser:
             TargetError: When no width is fast enough.
         """
         tries = self.search is not None and _free(asked) and self._small(macs, samples)
-        ways = ALLOCATED if tries else (("auto", "auto"),)
+        ways = FAST if tries else (AUTOMATIC,)
         found: list[tuple[Pass, str]] = []
         missed: TargetError | None = None
         for way in ways:
@@ -179,8 +185,8 @@ class Chooser:
         self.notes.append("latency " + next(note for item, note in found if item is made_by))
         return made_by
 
-    def _keeping(self, way: tuple[str, str], part: float) -> Pass:
-        return self.make(Budget("macs", part), *way)
+    def _keeping(self, way: Way, part: float) -> Pass:
+        return self.make(Budget("macs", part), way)
 
 
 def _free(asked: PruneOptions) -> bool:
@@ -192,7 +198,8 @@ def _free(asked: PruneOptions) -> bool:
 def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Maker:
     """Makes passes with everything that was asked for besides the budget."""
 
-    def make(budget: Budget, criterion: str, scope: str) -> Pass:
+    def make(budget: Budget, way: Way) -> Pass:
+        criterion, scope, caution = way
         return make_pass(
             get_pass("prune-channels"),
             {
@@ -202,6 +209,7 @@ def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Make
                 "keep": list(asked.keep), "layers": list(asked.layers),
                 "round_to": asked.round_to or 0, "min_channels": asked.min_channels or 0,
                 "steps": asked.steps, "schedule": asked.schedule, "seed": seed,
+                "caution": caution,
                 "dims": [f"{name}={size}" for name, size in sizes.items()],
             },
         )  # fmt: skip

@@ -22,6 +22,7 @@ from onnxslim.graph.save import stage
 from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager
+from onnxslim.pipeline.pruning import PRUNED, Decision
 from onnxslim.pipeline.recipes import Recipe
 from onnxslim.pipeline.sensitivity import Judge
 from onnxslim.runtime.data import DataSource
@@ -125,15 +126,30 @@ class Search:
         return Try(made_by, model, self._judge.error(model))
 
     def best(self, variants: Sequence[Pass]) -> Pass:
-        """The variant with the smallest error; the first where there is no time to compare."""
+        """The variant with the smallest error; the first where there is no time to compare.
+
+        Of variants that cut the same, one is tried.
+        """
         tried: list[Try] = []
+        cuts: set[object] = set()
         for number, variant in enumerate(variants, 1):
             if tried and time.monotonic() > self.until:
                 break
+            cut = self._cut(variant)
+            if cut in cuts:
+                continue
+            cuts.add(cut)
             self.on_step(f"trying {number} of {len(variants)}")
             tried.append(self.judged(variant))
             logger.debug("%s: error %.4g", variant, tried[-1].error)
         return min(tried, key=lambda t: t.error).made_by
+
+    def _cut(self, variant: Pass) -> object:
+        """What leaves, to be compared; the pass itself where it does not say."""
+        decision = self.attempt(variant, (0, 1, 2), recover=False).meta.get(PRUNED)
+        if not isinstance(decision, Decision):
+            return variant
+        return tuple((group.id, stays.tobytes()) for group, stays in decision.groups)
 
     def helps(self, made_by: Pass, last: Sequence[Pass], times: int) -> bool:
         """Whether more passes behind recovery will lessen the error on the samples that select.

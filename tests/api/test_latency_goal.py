@@ -12,7 +12,7 @@ import pytest
 from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.latency import Grid, LatencyTable, LayerEntry, Work
 from onnxslim.api.latency_goal import LatencyFinder, fixed_layers, predict, table_names
-from onnxslim.api.prune_goals import ALLOCATED, Chooser
+from onnxslim.api.prune_goals import FAST, Chooser, Way
 from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Search
 from onnxslim.errors import DataError, TargetError
@@ -94,7 +94,7 @@ class Finder(LatencyFinder):
 
     def find(self, goal: Goal, make: Callable[[float], Pass]) -> tuple[Pass, str]:
         way: Any = make(1.0)
-        part = self.parts[way[1:]]
+        part = self.parts[way[1:3]]
         if part is None:
             raise TargetError(f"{way[1]} {way[2]} is not fast enough")
         return make(part), f"measured: {part:g}"
@@ -115,8 +115,8 @@ def chooser(until: float = float("inf"), *, data: bool = True) -> Chooser:
     recovery = (DistillWeights(),)
     search = Judged(nothing, nothing, nothing, recovery, lambda text: None, until)
 
-    def make(budget: Budget, criterion: str, scope: str) -> Any:
-        return (budget.amount, criterion, scope)
+    def make(budget: Budget, way: Way) -> Any:
+        return (budget.amount, *way)
 
     return Chooser(nothing, make, search if data else None)
 
@@ -134,8 +134,12 @@ def test_each_way_keeps_as_much_as_is_fast_enough() -> None:
     ways = finder(obs_auto=0.2, obs_local=0.4, l2_local=0.5)
     made_by = made.latency(HALF, PruneOptions(), 1e6, 64, ways)
     search: Any = made.search
-    assert search.seen == [(0.2, "obs", "auto"), (0.4, "obs", "local"), (0.5, "l2", "local")]
-    assert [way[1:] for way in search.seen] == list(ALLOCATED)
+    assert search.seen == [
+        (0.2, "obs", "auto", 1.0),
+        (0.4, "obs", "local", 1.0),
+        (0.5, "l2", "local", 1.0),
+    ]
+    assert [way[1:] for way in search.seen] == list(FAST)
     assert made_by == search.seen[-1]
     assert made.notes == ["latency measured: 0.5"]
 
@@ -144,7 +148,7 @@ def test_a_way_that_is_never_fast_enough_is_left_out() -> None:
     made = chooser()
     ways = finder(obs_auto=None, obs_local=0.4, l2_local=None)
     found: Any = made.latency(HALF, PruneOptions(), 1e6, 64, ways)
-    assert found == (0.4, "obs", "local")
+    assert found == (0.4, "obs", "local", 1.0)
     with pytest.raises(TargetError, match="obs auto is not fast enough"):
         made.latency(
             HALF, PruneOptions(), 1e6, 64, finder(obs_auto=None, obs_local=None, l2_local=None)
@@ -168,7 +172,7 @@ def test_one_way_where_there_is_nothing_to_try(
 ) -> None:
     made = chooser(data=data)
     found: Any = made.latency(HALF, asked, macs, samples, finder(auto_auto=0.3))
-    assert found == (0.3, "auto", "auto")
+    assert found == (0.3, "auto", "auto", 1.0)
     assert made.notes == ["latency measured: 0.3"]
 
 
@@ -176,4 +180,4 @@ def test_no_more_ways_behind_the_deadline() -> None:
     made = chooser(until=0.0)
     ways = finder(obs_auto=0.2, obs_local=0.4, l2_local=0.5)
     found: Any = made.latency(HALF, PruneOptions(), 1e6, 64, ways)
-    assert found == (0.2, "obs", "auto")
+    assert found == (0.2, "obs", "auto", 1.0)
