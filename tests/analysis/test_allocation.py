@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from onnxslim.analysis.allocation import allocate
+from onnxslim.analysis.allocation import allocate, tempered
 from onnxslim.analysis.dependency.groups import Group
 from onnxslim.analysis.pruned_cost import CostModel, Term
 from onnxslim.analysis.selection import Candidate
@@ -68,3 +68,23 @@ def test_a_ratio_of_its_own_is_kept() -> None:
     items[1] = Candidate(items[1].group, items[1].order, items[1].losses, items[1].levels, 0.5)
     removed = allocate(items, curves(1), cost_model(), 0.6 * total_cost(SIZES))
     assert removed is not None and removed[1] == 8
+
+
+def test_errors_count_for_more_where_much_is_gone() -> None:
+    curve = np.array([0.0, 1.0, 1.0, 2.0, 3.0])
+    found = tempered({7: curve}, 2.0)[7]
+    assert found.tolist() == [0.0, 1 / 0.75**2, 4.0, 32.0, 48.0]
+    assert tempered({7: curve}, 0.0)[7].tolist() == curve.tolist()
+    assert tempered({7: np.zeros(1)}, 1.0)[7].tolist() == [0.0]
+
+
+def test_caution_keeps_a_group_from_being_cut_to_a_sliver() -> None:
+    """One group seems to matter little, whatever it loses."""
+    flat = {n: np.linspace(0, 0.5 if n == 1 else 20.0, s + 1) for n, s in SIZES.items()}
+    left = []
+    for caution in (0.0, 1.0, 4.0):
+        limit = 0.6 * total_cost(SIZES)
+        removed = allocate(candidates(), tempered(flat, caution), cost_model(), limit)
+        assert removed is not None
+        left.append(SIZES[1] - removed[1])
+    assert left[0] <= left[1] < left[2]
