@@ -81,11 +81,13 @@ class Gain:
         right: Points of accuracy gained, per test sample.
         same: Points of agreement with the dense model's classes, likewise.
         decibels: Of the outputs' SQNR.
+        cases: Number of them.
     """
 
     right: npt.NDArray[np.float64]
     same: npt.NDArray[np.float64]
     decibels: float
+    cases: int = 1
 
 
 def summary(results: Results) -> str:
@@ -102,9 +104,9 @@ def summary(results: Results) -> str:
     for tool in (tool for tool in tools if tool != UNIFORM):
         gains = {name: _pooled(tool, cases) for name, cases in models.items()}
         known = {name: gain for name, gain in gains.items() if gain is not None}
-        lines += [
-            f"  {tool}, {name} ({len(models[name])}): {_told([known[name]])}" for name in known
-        ]
+        for name, gain in known.items():
+            budgets = f"{gain.cases} budget{'s' * (gain.cases > 1)}"
+            lines.append(f"  {tool}, {name}, {budgets}: {_told([gain])}")
         if len(known) > 1:
             lines.append(f"  {tool}, mean of {len(known)} models: {_told(list(known.values()))}")
     return "\n".join(lines)
@@ -128,7 +130,7 @@ def _pooled(tool: str, cases: Iterable[Sequence[Row]]) -> Gain | None:
     if not found:
         return None
     right, same = (np.mean([getattr(g, kind) for g in found], axis=0) for kind in ("right", "same"))
-    return Gain(right, same, statistics.mean(g.decibels for g in found))
+    return Gain(right, same, statistics.mean(g.decibels for g in found), len(found))
 
 
 def _told(gains: Sequence[Gain]) -> str:
