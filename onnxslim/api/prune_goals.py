@@ -137,11 +137,7 @@ class Chooser:
         """
         if self.search is None:
             raise DataError("--max-drop compares models on samples: give them with --data")
-
-        def make(part: float) -> Pass:
-            return self._keeping(AUTOMATIC, part)
-
-        return self.search.smallest(make, goal.amount, ruler)
+        return self.search.smallest(partial(self._keeping, AUTOMATIC), goal.amount, ruler)
 
     def latency(
         self,
