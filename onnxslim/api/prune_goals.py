@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.budget import Budget
+from onnxslim.analysis.cost import batch_of_one, model_macs
 from onnxslim.analysis.latency import LatencyTable
+from onnxslim.analysis.pruned_cost import bindings_of
 from onnxslim.api.latency_goal import LatencyFinder, Timer
 from onnxslim.api.prune_options import Goal, PruneOptions
 from onnxslim.api.prune_search import Ruler, Search
@@ -20,6 +23,7 @@ from onnxslim.pipeline.base import Pass
 from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.spec import make_pass
+from onnxslim.runtime.data import DataSource
 from onnxslim.verify.metrics import get_metric
 
 Way = tuple[str, str, float]
@@ -189,6 +193,19 @@ def _free(asked: PruneOptions) -> bool:
     """Whether ways to choose channels may be tried."""
     chosen = (asked.criterion, asked.scope, asked.steps)
     return chosen == ("auto", "auto", 1) and asked.search and asked.recover
+
+
+def macs_of(model: ir.Model, data: DataSource | None) -> float | None:
+    """Multiply-accumulates of one sample, in sizes that the samples have; None when unknown."""
+    sizes: dict[str, int] = {}
+    feed = next(data.rebatched(1).feeds(), {}) if data is not None else {}
+    for value in model.graph.inputs:
+        if value.shape is not None and value.name in feed:
+            for dim, size in zip(value.shape, np.shape(feed[value.name]), strict=False):
+                if isinstance(dim, ir.SymbolicDim) and dim.value:
+                    sizes[dim.value] = size
+    known = {**sizes, **batch_of_one(model)}
+    return model_macs(model, bindings_of(model, known)) if sizes else None
 
 
 def pass_maker(asked: PruneOptions, seed: int, sizes: Mapping[str, int]) -> Maker:

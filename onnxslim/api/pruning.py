@@ -220,6 +220,7 @@ class _Job:
         """Find the pass that the budget amounts to."""
         goal, asked = self.goal, self.asked
         self.until, search = goals.deadline(asked.time_limit), None
+        self.macs = self.before.macs or goals.macs_of(self.model, self.data)
         if self.data is not None and not self.dry_run:
             search = Search(working_copy(self.model), self.worker, finely(self._labelled()),
                             goals.trial_passes(asked), self.on_step, until=self.until)  # fmt: skip
@@ -232,7 +233,7 @@ class _Job:
         self.chooser = goals.Chooser(self.model, make, search, measure)
         try:
             self.made_by = self.chooser.choose(
-                goal, asked, self.before.macs, len(self.data or ()), self.ctx,
+                goal, asked, self.macs, len(self.data or ()), self.ctx,
                 lambda: table_for(self.model, asked, self.options, target, self.on_step),
             )  # fmt: skip
         except TargetError as error:
@@ -305,7 +306,7 @@ class _Job:
             return
         self.ctx.reference = self.ctx.reference.telling("recovering", self.on_step)
         before = len(self.records)
-        mixes = partial(self.chooser.mixes, self.made_by, self.before.macs, len(self.data or ()))
+        mixes = partial(self.chooser.mixes, self.made_by, self.macs, len(self.data or ()))
         for passes in goals.recovery_passes(self.asked, self.data is not None, self.until, mixes):
             self._run(Recipe("recovery", passes))
         if any(record.rewrites for record in self.records[before:]):

@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
-from onnxslim.api.prune_goals import Chooser, mixed_options, recovery_passes
+from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.api.prune_goals import Chooser, macs_of, mixed_options, recovery_passes
 from onnxslim.api.prune_options import PruneOptions
 from onnxslim.api.prune_search import Search
 from onnxslim.api.pruning import prune
 from onnxslim.passes.distill_weights import DistillWeights
 from onnxslim.pipeline.base import Pass
+from onnxslim.runtime.data import open_data
+from onnxslim.runtime.specs import specs_of
 from onnxslim.runtime.worker import Worker
 from tests.nets import net
 
@@ -24,6 +28,8 @@ BODY = (
     "h = Conv<pads = [1, 1, 1, 1]>(x, v)  r = Relu(h)  g = Conv<pads = [1, 1, 1, 1]>(r, u)"
     "  q = Relu(g)  p = GlobalAveragePool(q)  f = Flatten(p)  y = Gemm(f, w)"
 )
+
+CONV, WEIGHTS = "y = Conv<pads = [1, 1, 1, 1]>(x, v)", {"v": (16, 3, 3, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +141,21 @@ def test_a_pruning_with_data_looks_at_mixtures(worker: Worker, tmp_path: Path) -
     assert found.recovery == "data"
     assert found.before.macs and found.after.macs
     assert found.after.macs <= 0.4 * found.before.macs
+
+
+def test_open_sizes_are_those_of_the_samples() -> None:
+    """Whether a model whose height and width are left open is small enough for tries."""
+    fixed, free = net(CONV, **WEIGHTS, x="float[N,3,8,8]"), net(CONV, **WEIGHTS, x="float[N,3,H,W]")
+    models = [ir.from_proto(proto) for proto in (fixed, free)]
+    for model in models:
+        infer_shapes(model)
+    data = open_data({"x": np.zeros((40, 3, 8, 8), np.float32)}, specs_of(models[1]))
+    assert macs_of(models[1], data) == macs_of(models[0], data) == 8 * 8 * 3 * 3 * 3 * 16
+    assert macs_of(models[1], None) is None
+
+
+def test_mixtures_are_tried_where_sizes_are_open(worker: Worker, tmp_path: Path) -> None:
+    steps: list[str] = []
+    free = net(BODY, x="float[N,3,H,W]", v=(16, 3, 3, 3), u=(16, 16, 3, 3), w=(16, 5))
+    prune(free, macs=0.5, data=str(samples(tmp_path, 64)), worker=worker, on_step=steps.append)
+    assert "trying mixtures of samples" in steps
