@@ -87,12 +87,12 @@ def write(job: Job, weight: Array | None, bias: Array, ctx: PassContext) -> str 
         return f"the new weights do not fit {kind}"
     graph = first.node.graph
     assert graph is not None and not isinstance(graph, ir.Function)
-    source = first.node.inputs[1]
+    source = first.node.inputs[first.weight_at]
     stem = "weight" if source is None or source.name is None else source.name
     value = None if new_weight is None else ctx.constant(graph, stem, new_weight)
     for layer, target in zip(job.layers, job.targets, strict=True):
         if value is not None:
-            ctx.set_input(layer.node, 1, value)
+            ctx.set_input(layer.node, layer.weight_at, value)
         if layer.node.op_type == "MatMul":
             _write_summand(layer, target, new_bias, ctx)
         else:
@@ -127,7 +127,7 @@ def _write_summand(layer: Layer, target: Target, bias: Array, ctx: PassContext) 
     """A MatMul has no bias: into the Add behind it, else into a new one."""
     if not bias.any():
         return
-    node, graph = layer.node, layer.node.graph
+    node, graph, bias = layer.node, layer.node.graph, bias.reshape(layer.bias_shape)
     assert graph is not None and not isinstance(graph, ir.Function)
     if target.adds is not None:
         index = 0 if target.adds.inputs[1] is node.outputs[0] else 1

@@ -55,6 +55,21 @@ class Layer:
         return self.node.outputs[0]
 
     @property
+    def weight_at(self) -> int:
+        """Index of the input that is the weight."""
+        return 1
+
+    @property
+    def behind(self) -> int:
+        """Axes behind that of the output channels."""
+        return self.weight.ndim - 2 if self.spatial else 0
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """That of a bias that is added to the output of a MatMul."""
+        return self.bias.shape
+
+    @property
     def spatial(self) -> bool:
         """True for convolutions: channels are axis 1; for the rest they are the last."""
         return self.node.op_type in ("Conv", "ConvTranspose")

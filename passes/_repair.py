@@ -20,6 +20,7 @@ from onnxslim.passes._jobs import Job, levels_of, origin
 from onnxslim.passes._layers import NOT_CONSTANT, OPS, Layer, read_layer
 from onnxslim.passes._linear import MAX_COPY
 from onnxslim.passes._prior import Source, find_source, prior
+from onnxslim.passes._product import Product, read_product
 from onnxslim.passes._recurrent import GATES, Gates, read_gates
 from onnxslim.passes._samples import Sampling, held_out, parts
 from onnxslim.passes._targets import Target, find_target
@@ -58,7 +59,8 @@ class Repair:
                 continue
             before = self._dense.get(str(node.outputs[0].name))
             for layer in self._layers(node, before):
-                key = id(layer) if isinstance(layer, Gates) else id(origin(node.inputs[1]))
+                weight = origin(node.inputs[layer.weight_at])
+                key = id(layer) if isinstance(layer, Gates) else id(weight)
                 job = shared.setdefault(key, Job([], 0))
                 job.layers.append(layer)
                 job.level = max(job.level, levels[node])
@@ -75,6 +77,8 @@ class Repair:
             found = read_gates(node, before, self.reference)
         else:
             layer = read_layer(node)
+            if isinstance(layer, str) and node.op_type == "MatMul":
+                layer = read_product(node)
             found = layer if isinstance(layer, str) else [layer]
         if not isinstance(found, str):
             return found
@@ -87,9 +91,10 @@ class Repair:
         first = job.layers[0]
         if isinstance(first, Gates):
             return True
-        value = origin(first.node.inputs[1])
+        given = first.node.inputs[first.weight_at]
+        value = origin(given)
         if value is not None and first.weight.nbytes > MAX_COPY:
-            if len(value.uses()) > len(job.layers) and value is first.node.inputs[1]:
+            if len(value.uses()) > len(job.layers) and value is given:
                 return self.ctx.skip(first.node, "its large weight is read by something else, too")
         if any(not np.array_equal(layer.bias, first.bias) for layer in job.layers):
             return self.ctx.skip(first.node, "its weight is shared by layers with other biases")
@@ -155,7 +160,7 @@ class Repair:
     def _source(self, job: Job) -> Source | None:
         """Where the channels are that the inputs of a layer consist of."""
         before = self._dense.get(str(job.layers[0].y.name))
-        if len(job.layers) > 1 or before is None or isinstance(job.layers[0], Gates):
+        if len(job.layers) > 1 or before is None or isinstance(job.layers[0], Gates | Product):
             return None
         whole = read_layer(before)
         return None if isinstance(whole, str) else find_source(job.layers[0], whole, self.reference)

@@ -149,10 +149,9 @@ def _per_channel(operand: ir.Value, target: Target, layer: Layer) -> Array | Non
     if array is None or array.dtype.kind != "f":
         return None
     m = target.scale.size
-    behind = layer.weight.ndim - 2 if layer.spatial else 0  # axes behind the channels
-    if array.size == 1 and array.ndim <= behind + 1:
+    if array.size == 1 and array.ndim <= layer.behind + 1:
         return np.full(m, float(array.reshape(-1)[0]))
-    at = array.ndim - 1 - behind
+    at = array.ndim - 1 - layer.behind
     rank = edit.rank_of(target.point) or layer.weight.ndim  # more axes would move the channels
     if at < 0 or array.shape[at] != m or array.size != m or array.ndim > rank:
         return None
