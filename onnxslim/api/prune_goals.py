@@ -111,14 +111,14 @@ class Chooser:
         """
         ways = LOCAL if budget.kind == "ratio" else ALLOCATED
         passes = [self.make(budget, way) for way in ways]
-        if self.search is None or not self._small(macs, samples):
+        if self.search is None or not self._tries(macs, samples):
             return self.make(budget, AUTOMATIC)
         return self.search.best(passes)
 
-    @staticmethod
-    def _small(macs: float | None, samples: int) -> bool:
+    def _tries(self, macs: float | None, samples: int) -> bool:
         """Whether there is time for tries, and enough to judge them on."""
-        return macs is not None and macs * samples <= TRIAL_WORK and samples >= 32
+        small = macs is not None and macs * samples <= TRIAL_WORK and samples >= 32
+        return small and self.search is not None and self.search.deals()
 
     def mixes(self, made_by: Pass | None, macs: float | None, samples: int) -> bool:
         """Whether mixtures of samples help the last passes, on samples held back.
@@ -128,7 +128,7 @@ class Chooser:
             macs: Of the dense model for one sample; None when unknown.
             samples: For calibration.
         """
-        if self.search is None or made_by is None or not self._small(macs, samples):
+        if self.search is None or made_by is None or not self._tries(macs, samples):
             return False
         last = [make_pass(get_pass(name), mixed_options(TRIED)) for name in AT_LAST]
         return self.search.helps(made_by, last, round(1 / TRIED))
@@ -166,7 +166,7 @@ class Chooser:
         Raises:
             TargetError: When no width is fast enough.
         """
-        tries = self.search is not None and _free(asked) and self._small(macs, samples)
+        tries = _free(asked) and self._tries(macs, samples)
         ways = FAST if tries else (AUTOMATIC,)
         found: list[tuple[Pass, str]] = []
         missed: TargetError | None = None

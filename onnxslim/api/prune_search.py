@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,10 @@ class Search:
     _judge: Judge | None = field(default=None, repr=False)
     _memory: dict[tuple[int, ...], dict[str, Any]] = field(default_factory=dict, repr=False)
 
+    def deals(self) -> bool:
+        """Whether there is a batch for each of the four; complete feeds are not divided."""
+        return len(list(islice(self.source.feeds(), 4))) == 4
+
     def attempt(
         self, made_by: Pass, quarters: tuple[int, ...], *, recover: bool = True
     ) -> ir.Model:
@@ -180,8 +185,13 @@ class Search:
 
         Raises:
             TargetError: When no pruning is within it.
-            DataError: When the samples are too few to tell.
+            DataError: When the samples are too few to tell, or come in too few feeds.
         """
+        if not self.deals():
+            raise DataError(
+                "--max-drop deals samples out in four, but the data comes in fewer feeds: give "
+                "it in smaller ones, or as an .npz file"
+            )
         judging = Share(self.source, (3,))
         ruler.check_count(sum(b.count for b in judging.batches()), drop, len(self.source))
         low, high = 0.0, 1.0

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -75,6 +75,39 @@ class Member:
                 return np.empty(self.shape, self.dtype)
             order: Any = "F" if self.fortran else "C"
             return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """An array in memory, where others are in a file.
+
+    Args:
+        key: Its name.
+        array: It.
+    """
+
+    key: str
+    array: Array
+    offset: ClassVar[int] = 0
+
+    @property
+    def label(self) -> str:
+        """As messages name it."""
+        return f"data[{self.key!r}]"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array."""
+        return self.array.dtype
+
+    def read(self) -> Array:
+        """The array."""
+        return self.array
 
 
 def open_arrays(path: Path) -> dict[str, Member]:
@@ -231,7 +264,7 @@ def _inflate(stream: IO[bytes]) -> Array:
     return array
 
 
-def listing(members: Mapping[str, Member]) -> str:
+def listing(members: Mapping[str, Member | Held]) -> str:
     """The arrays of a file, as messages list them."""
     shown = [f"{k!r} {m.dtype} {list(m.shape)}" for k, m in list(members.items())[:8]]
     return ", ".join(shown) + (", ..." if len(members) > 8 else "")

@@ -51,8 +51,9 @@ def open_data(
     """Opens samples of any of the forms that ``--data`` takes, or that Python code has.
 
     Args:
-        src: A path, ``FILE.py:FUNCTION``, ``random``, an iterable of ``dict[str, ndarray]``, or an
-            ONNX Runtime ``CalibrationDataReader``.
+        src: A path, ``FILE.py:FUNCTION``, ``random``, an iterable of ``dict[str, ndarray]``, an
+            ONNX Runtime ``CalibrationDataReader``, or one ``dict`` with what an ``.npz`` would
+            hold: the samples of every input along the first axis.
         specs: The inputs of the model.
         options: How to read.
         model: Read for hints by ``random`` alone.
@@ -74,8 +75,11 @@ def open_data(
         return src
     if isinstance(src, str | Path):
         return _from_text(str(src), request, options, model)
+    if isinstance(src, Mapping):
+        held = ArrayFiles([src], request, single=False)
+        return DataSource("data", options, request.specs, reader=held)
     if isinstance(src, Replay | Iterable) or hasattr(src, "get_next"):
-        if isinstance(src, Mapping | bytes):
+        if isinstance(src, bytes):
             src = [src]
         again = src if isinstance(src, Replay) else Replay(src)
         return _streamed("data", again, request, options)

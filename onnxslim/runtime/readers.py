@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxslim.errors import DataError
-from onnxslim.runtime.arrays import Member, listing, load_tensor, natural_key, open_arrays
+from onnxslim.runtime.arrays import Held, Member, listing, load_tensor, natural_key, open_arrays
 from onnxslim.runtime.items import Item, item_of, lift
 from onnxslim.runtime.match import Layout, cast, castable, expected, layout, role_of
 from onnxslim.runtime.specs import Array, Feed, InputSpec
@@ -72,19 +72,24 @@ class Request:
 
 @dataclass(frozen=True)
 class _File:
-    members: Mapping[str, Member]
-    labels: Member | None
+    members: Mapping[str, Member | Held]
+    labels: Member | Held | None
     layout: Layout
 
 
 class ArrayFiles:
-    """One ``.npz`` file, or ``.npz`` and ``.npy`` files that hold one sample or batch each."""
+    """One ``.npz`` file, or ``.npz`` and ``.npy`` files that hold one sample or batch each.
 
-    def __init__(self, paths: Sequence[Path], request: Request, *, single: bool) -> None:
+    A mapping of arrays in memory is read as a file is.
+    """
+
+    def __init__(
+        self, sources: Sequence[Path | Mapping[str, Any]], request: Request, *, single: bool
+    ) -> None:
         self._request, self._single = request, single
         self._inflated_of = -1
         self._inflated: dict[str, Array] = {}
-        self._files = [self._open(path) for path in paths]
+        self._files = [self._open(source) for source in sources]
         self.sizes = [file.layout.count for file in self._files]
         fixed = {file.layout.fixed for file in self._files} - {None}
         self.fixed = next(iter(fixed), None)
@@ -124,7 +129,7 @@ class ArrayFiles:
         member = self._files[index].labels
         return None if member is None else np.asarray(self._array(index, member)[rows])
 
-    def _array(self, index: int, member: Member) -> Array:
+    def _array(self, index: int, member: Member | Held) -> Array:
         """The array of a member; what has to be inflated is kept until the next file."""
         if member.offset is not None:
             return member.read()
@@ -134,13 +139,17 @@ class ArrayFiles:
             self._inflated[member.key] = member.read()
         return self._inflated[member.key]
 
-    def _shape(self, spec: InputSpec, member: Member) -> tuple[int, ...]:
+    def _shape(self, spec: InputSpec, member: Member | Held) -> tuple[int, ...]:
         return member.shape if self._single else lift(spec, member.shape)
 
-    def _open(self, path: Path) -> _File:
-        found = dict(open_arrays(path))
-        labels = self._labels(path, found)
-        members = self._choose(path, found)
+    def _open(self, source: Path | Mapping[str, Any]) -> _File:
+        found: dict[str, Member | Held]
+        if isinstance(source, Path):
+            name, found = source.name, dict(open_arrays(source))
+        else:
+            name, found = "data", _held(source)
+        labels = self._labels(name, found)
+        members = self._choose(name, found)
         needed = self._request.needed
         for spec in needed:
             member = members[spec.name]
@@ -157,19 +166,21 @@ class ArrayFiles:
             )
         return _File(members, labels, found_layout)
 
-    def _labels(self, path: Path, found: dict[str, Member]) -> Member | None:
+    def _labels(self, name: str, found: dict[str, Member | Held]) -> Member | Held | None:
         key = self._request.labels
         if key is None:
             return None
         if key not in found:
             raise DataError(
-                f"--labels {key!r}: {path.name} has no such array, only {listing(found)}"
+                f"--labels {key!r}: {name} has no such array, only {listing(found)}"
             )
         if any(spec.name == key for spec in self._request.needed):
             return found[key]
         return found.pop(key)
 
-    def _choose(self, path: Path, found: Mapping[str, Member]) -> dict[str, Member]:
+    def _choose(
+        self, name: str, found: Mapping[str, Member | Held]
+    ) -> dict[str, Member | Held]:
         """The array of every input: by its name, or the only one that fits the only input."""
         needed = self._request.needed
         missing = [spec for spec in needed if spec.name not in found]
@@ -177,7 +188,7 @@ class ArrayFiles:
             return {spec.name: found[spec.name] for spec in needed}
         if len(needed) > 1:
             raise DataError(
-                f"{path.name} has no array for input {missing[0]}; it has {listing(found)};"
+                f"{name} has no array for input {missing[0]}; it has {listing(found)};"
                 f" expected {expected(needed)}"
             )
         spec = missing[0]
@@ -190,12 +201,19 @@ class ArrayFiles:
             }  # its shape or type is complained about next
         how = "none of" if not fitting else "several of"
         raise DataError(
-            f"{path.name} has no array named {spec.name!r} and {how} {listing(found)}"
+            f"{name} has no array named {spec.name!r} and {how} {listing(found)}"
             f" fit input {spec}; name the right one {spec.name!r}"
         )
 
-    def _fits(self, spec: InputSpec, member: Member) -> bool:
+    def _fits(self, spec: InputSpec, member: Member | Held) -> bool:
         return castable(spec, member.dtype) and role_of(spec, self._shape(spec, member)) is not None
+
+
+def _held(arrays: Mapping[str, Any]) -> dict[str, Member | Held]:
+    """Arrays in memory as those of a file."""
+    if not arrays:
+        raise DataError("data has no arrays; expected one per input of the model")
+    return {str(k): Held(str(k), _as_array(v, f"data[{k!r}]")) for k, v in arrays.items()}
 
 
 def data_set_folders(folder: Path) -> list[Path]:

@@ -57,6 +57,9 @@ class Errors:
         errors = self
 
         class Known(Search):
+            def deals(self) -> bool:
+                return True
+
             def judged(self, made_by: Pass, quarters: tuple[int, ...] = (0, 1, 2)) -> Any:
                 errors.asked.append(tuple(self.recovery))
                 error = more if len(self.recovery) > 1 else plain

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
 from onnxslim.api.prune_search import Search, Try, finely
+from onnxslim.api.pruning import prune
+from onnxslim.errors import DataError
 from onnxslim.passes.prune_channels import PruneChannels
 from onnxslim.pipeline.base import Pass
 from onnxslim.runtime.data import open_data
@@ -39,13 +42,15 @@ class Counted(Search):
         return Try(made_by, self.model, self.errors.get(made_by, 1.0))
 
 
+def model() -> onnx.ModelProto:
+    return net(BODY, x="float[N,3,8,8]", v=(32, 3, 3, 3), u=(32, 32, 3, 3), w=(4, 32, 1, 1))
+
+
 def search(worker: Worker, **more: Any) -> Counted:
-    proto = net(BODY, x="float[N,3,8,8]", v=(32, 3, 3, 3), u=(32, 32, 3, 3), w=(4, 32, 1, 1))
-    model = ir.from_proto(proto)
-    rng = np.random.default_rng(0)
+    proto, rng = model(), np.random.default_rng(0)
     samples = {"x": rng.standard_normal((32, 3, 8, 8)).astype(np.float32)}
-    source = finely(open_data(samples, specs_of(model)))
-    return Counted(model, worker, source, (), lambda text: None, **more)
+    source = finely(open_data(samples, specs_of(ir.from_proto(proto))))
+    return Counted(ir.from_proto(proto), worker, source, (), lambda text: None, **more)
 
 
 def cut(**more: Any) -> Pass:
@@ -72,3 +77,29 @@ def test_the_first_where_there_is_no_time(worker: Worker) -> None:
     found = search(worker, errors={passes[1]: 0.5}, until=0.0)
     assert found.best(passes) is passes[0]
     assert found.tried == passes[:1]
+
+
+@pytest.mark.parametrize(("feeds", "dealt"), [(4, True), (3, False), (1, False)])
+def test_complete_feeds_are_dealt_out_when_there_are_four(
+    worker: Worker, feeds: int, dealt: bool
+) -> None:
+    """Feeds of Python code are not divided: with fewer nothing is tried, nothing fails."""
+    rng = np.random.default_rng(0)
+    data = [{"x": rng.standard_normal((40, 3, 8, 8)).astype(np.float32)} for _ in range(feeds)]
+    steps: list[str] = []
+    found = prune(model(), macs=0.5, data=data, worker=worker, on_step=steps.append)
+    assert found.recovery == "data"
+    assert any(step.startswith("trying") for step in steps) is dealt
+
+
+def test_one_dict_of_arrays_is_dealt_out(worker: Worker) -> None:
+    samples = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    steps: list[str] = []
+    prune(model(), macs=0.5, data={"x": samples}, worker=worker, on_step=steps.append)
+    assert "trying 1 of 6" in steps
+
+
+def test_a_drop_needs_four_feeds(worker: Worker) -> None:
+    samples = np.random.default_rng(0).standard_normal((400, 3, 8, 8)).astype(np.float32)
+    with pytest.raises(DataError, match="comes in fewer feeds"):
+        prune(model(), max_drop=5, data=[{"x": samples}], worker=worker)
