@@ -104,6 +104,7 @@ _SIM: dict[str, Any] = {"env": "onnxsim", "packages": ("onnxsim==0.8.1", _RUNTIM
 TOOLS = (
     Tool("ours", "default"),
     Tool("ours", "l2-uniform", ("--criterion", "l2", "--scope", "local")),
+    Tool("ours", "uniform", ("--scope", "local")),
     Tool("ours", "obs-uniform", ("--criterion", "obs", "--scope", "local")),
     Tool("ours", "obs-allocated", ("--criterion", "obs", "--scope", "auto")),
     *(Tool("torch-pruning", c, **_TORCH) for c in ("l2", "lamp-global")),

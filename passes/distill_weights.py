@@ -60,8 +60,8 @@ class DistillWeights(Pass):
         epochs: Times that every sample is looked at.
         rate: Largest step, in parts of the root mean square of a tensor.
         seed: Of the order of the samples.
-        work: Multiply-accumulates and what goes with them, at most; fewer epochs keep within it, at
-            least a fifth of them.
+        work: Multiply-accumulates and what goes with them, at most; fewer epochs keep within it.
+        least: Part of the epochs below which nothing is done.
         fewest: Samples below which nothing is done.
         mixed: Part of the steps that look at mixtures of samples.
         steps: Steps at least, by more epochs where there are few samples.
@@ -74,6 +74,7 @@ class DistillWeights(Pass):
     rate: float = 0.005
     seed: int = 0
     work: float = 2e11
+    least: float = 0.2
     fewest: int = 32
     mixed: float = 0.0
     steps: int = 0
@@ -106,7 +107,8 @@ class DistillWeights(Pass):
         step += round(self.mixed * dense / _REUSED)
         wanted = max(self.epochs, math.ceil(self.steps / lesson.batches))
         epochs = min(wanted, int(self.work // (step * lesson.batches)))
-        return (f"more work than {self.work:g}" if 5 * epochs < wanted else ""), epochs
+        few = epochs < max(1, self.least * wanted)
+        return (f"more work than {self.work:g}" if few else ""), epochs
 
     def _distill(
         self, lesson: Lesson, epochs: int, reference: Reference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,8 +46,9 @@ WITHOUT_DATA: tuple[str, ...] = ("merge-channels",)
 AT_LAST: tuple[str, ...] = ("distill-weights",)
 """Passes that bring accuracy back: with calibration data, without, and with both data and time."""
 
-MIXED_STEPS, MIXED_WORK = 600, 7e11
-"""Of the last passes, where mixtures of samples help: steps, and multiply-accumulates at most."""
+MIXED_STEPS, MIXED_WORK, LEAST = 4000, 8e11, 0.04
+"""Of the last passes, where mixtures of samples help: steps, multiply-accumulates at most, and the
+part of the steps that is worth taking."""
 
 TRIED = 0.25
 """Part of them by which that is found out."""
@@ -167,7 +168,7 @@ class Chooser:
             TargetError: When no width is fast enough.
         """
         tries = _free(asked) and self._tries(macs, samples)
-        ways = FAST if tries else (AUTOMATIC,)
+        ways = self._distinct(FAST) if tries else [AUTOMATIC]
         found: list[tuple[Pass, str]] = []
         missed: TargetError | None = None
         for way in ways:
@@ -185,14 +186,21 @@ class Chooser:
         self.notes.append("latency " + next(note for item, note in found if item is made_by))
         return made_by
 
+    def _distinct(self, ways: Sequence[Way]) -> list[Way]:
+        """Of ways that what was asked for makes the same, the first."""
+        made: dict[Pass, Way] = {}
+        for way in ways:
+            made.setdefault(self._keeping(way, 0.5), way)
+        return list(made.values())
+
     def _keeping(self, way: Way, part: float) -> Pass:
         return self.make(Budget("macs", part), way)
 
 
 def _free(asked: PruneOptions) -> bool:
-    """Whether ways to choose channels may be tried."""
-    chosen = (asked.criterion, asked.scope, asked.steps)
-    return chosen == ("auto", "auto", 1) and asked.search and asked.recover
+    """Whether ways to choose channels may be tried: those that the criterion or scope leaves."""
+    open_ = "auto" in (asked.criterion, asked.scope) and asked.steps == 1
+    return open_ and asked.search and asked.recover
 
 
 def macs_of(model: ir.Model, data: DataSource | None) -> float | None:
@@ -256,7 +264,9 @@ def mixed_options(part: float = 1.0) -> dict[str, float]:
     """
     steps, epochs = round(MIXED_STEPS * part), max(1, round(5 * part))
     work = MIXED_WORK * part
-    return {"mixed": 0.9, "epochs": epochs, "steps": steps, "rate": 0.02, "work": work}
+    return {
+        "mixed": 0.9, "epochs": epochs, "steps": steps, "rate": 0.02, "work": work, "least": LEAST,
+    }  # fmt: skip
 
 
 def trial_passes(asked: PruneOptions) -> tuple[Pass, ...]:

@@ -136,15 +136,15 @@ class Search:
         Of variants that cut the same, one is tried.
         """
         tried: list[Try] = []
-        cuts: set[object] = set()
-        for number, variant in enumerate(variants, 1):
+        cuts: dict[object, Pass] = {}
+        for variant in variants:
+            cuts.setdefault(self._cut(variant), variant)
+        if len(cuts) == 1:
+            return variants[0]
+        for number, variant in enumerate(cuts.values(), 1):
             if tried and time.monotonic() > self.until:
                 break
-            cut = self._cut(variant)
-            if cut in cuts:
-                continue
-            cuts.add(cut)
-            self.on_step(f"trying {number} of {len(variants)}")
+            self.on_step(f"trying {number} of {len(cuts)}")
             tried.append(self.judged(variant))
             logger.debug("%s: error %.4g", variant, tried[-1].error)
         return min(tried, key=lambda t: t.error).made_by
