@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from onnxslim.api import prune_goals
 from onnxslim.api.prune_search import Search, Try, finely
 from onnxslim.api.pruning import prune
 from onnxslim.errors import DataError
@@ -44,6 +46,12 @@ class Counted(Search):
 
 def model() -> onnx.ModelProto:
     return net(BODY, x="float[N,3,8,8]", v=(32, 3, 3, 3), u=(32, 32, 3, 3), w=(4, 32, 1, 1))
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the search is not looked at here."""
+    monkeypatch.setattr(prune_goals, "MIXED_STEPS", 40)
 
 
 def search(worker: Worker, **more: Any) -> Counted:
@@ -96,7 +104,35 @@ def test_one_dict_of_arrays_is_dealt_out(worker: Worker) -> None:
     samples = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
     steps: list[str] = []
     prune(model(), macs=0.5, data={"x": samples}, worker=worker, on_step=steps.append)
-    assert "trying 1 of 6" in steps
+    assert tries_of(steps) >= 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "tries"),
+    [
+        ({"scope": "local"}, 2),
+        ({"scope": "global"}, 2),
+        ({"criterion": "l2"}, 0),
+        ({"criterion": "obs", "scope": "local"}, 0),
+        ({"steps": 2}, 0),
+    ],
+)
+def test_what_is_left_open_is_tried(worker: Worker, asked: dict[str, Any], tries: int) -> None:
+    """Of a given scope two criteria; of a criterion other widths, where it predicts them."""
+    samples = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    steps: list[str] = []
+    found = prune(
+        model(), macs=0.5, data={"x": samples}, worker=worker, on_step=steps.append, **asked
+    )
+    assert found.before.macs
+    assert found.after.macs
+    assert found.after.macs <= 0.5 * found.before.macs
+    assert tries_of(steps) == tries
+
+
+def tries_of(steps: list[str]) -> int:
+    """Prunings that were tried."""
+    return sum(re.match(r"trying \d", step) is not None for step in steps)
 
 
 def test_a_drop_needs_four_feeds(worker: Worker) -> None:
