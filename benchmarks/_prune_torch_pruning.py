@@ -1,6 +1,6 @@
-"""Prunes with Torch-Pruning to a part of the arithmetic; runs in that tool's own environment.
+"""Prunes with Torch-Pruning to a part of the macs or params; runs in that tool's own environment.
 
-python _prune_torch_pruning.py MODEL CALIB.npz OUT CONFIG MACS
+python _prune_torch_pruning.py MODEL CALIB.npz OUT CONFIG KIND PART
 
 The network is rebuilt from the ONNX file by onnx2torch, since Torch-Pruning needs modules, and
 exported again. There is no retraining: nobody has labels here.
@@ -43,37 +43,42 @@ class Plain(torch.nn.Module):
         return self.inner(x)
 
 
-def prune(model: torch.nn.Module, example: torch.Tensor, ratio: float, config: str) -> float:
-    """Prune in place; returns the multiply-accumulates left."""
+def prune(model: torch.nn.Module, example: torch.Tensor, ratio: float, config: str) -> None:
+    """Prune in place."""
     kind, _, scope = config.partition("-")
     last = [m for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)][-1]
     tp.pruner.BasePruner(
         model, example, importance=IMPORTANCES[kind](p=2), pruning_ratio=ratio,
         global_pruning=scope == "global", ignored_layers=[last],
     ).step()  # fmt: skip
-    return float(tp.utils.count_ops_and_params(model, example)[0])
+
+
+def cost(model: torch.nn.Module, example: torch.Tensor, kind: str) -> float:
+    """Multiply-accumulates or parameters."""
+    return float(tp.utils.count_ops_and_params(model, example)[kind == "params"])
 
 
 def main() -> None:
     """Bisect the ratio, write."""
-    source, calibration, target, config, part = sys.argv[1:6]
+    source, calibration, target, config, kind, part = sys.argv[1:7]
     proto = onnx.load(source)
     with np.load(calibration) as archive:
         example = torch.from_numpy(next(iter(archive.values()))[:2])
     dense = convert(proto).eval()
     for parameter in dense.parameters():
         parameter.requires_grad_(True)
-    limit = float(part) * float(tp.utils.count_ops_and_params(dense, example)[0])
+    limit = float(part) * cost(dense, example, kind)
     low, high, best = 0.0, MOST, None
     for _ in range(STEPS):
         ratio = (low + high) / 2
         trial = copy.deepcopy(dense)
-        if prune(trial, example, ratio, config) <= limit:
+        prune(trial, example, ratio, config)
+        if cost(trial, example, kind) <= limit:
             best, high = trial, ratio
         else:
             low = ratio
     if best is None:
-        sys.exit(f"keeps more than {part} of the arithmetic at ratio {MOST}")
+        sys.exit(f"keeps more than {part} of the {kind} at ratio {MOST}")
     name = proto.graph.input[0].name
     torch.onnx.export(
         Plain(best), (example,), target, input_names=[name], dynamo=False,

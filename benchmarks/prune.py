@@ -78,7 +78,7 @@ class Tool:
         script = ROOT / "benchmarks" / f"_prune_{self.family.replace('-', '_')}.py"
         python = envs / self.env / "bin" / "python"
         words = [str(python), str(script), str(model), str(data), str(target), self.config]
-        return [*words, str(budget.part)]
+        return [*words, budget.kind, str(budget.part)]
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,6 @@ def compare(model: Path, budget: Budget, args: argparse.Namespace) -> tuple[list
         for tool in args.tools:
             row = Row(tool.name, str(budget))
             rows.append(row)
-            if tool.env and budget.kind != "macs":
-                row.problem = "has no such budget"
-                continue
             for seed in range(args.draws if tool.draws else 1):
                 calibration = Path(folder, f"{seed}.npz")
                 np.savez(calibration, **draw(data, seed, args.part))
