@@ -48,7 +48,8 @@ class Bench:
             first = session.inputs[0].shape[0] if session.inputs[0].shape else None
             self.size = first if isinstance(first, int) else 0
             self._wanted = self._outputs(session)
-        self.dense = 100 * float(np.mean(self._right(self._wanted)))
+        self.right = self._right(self._wanted)
+        self.dense = 100 * float(np.mean(self.right))
 
     def _feeds(self) -> Iterator[Feed]:
         arrays = self._data.test

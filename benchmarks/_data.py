@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,18 @@ def data_for(model: Path, folder: Path, count: int) -> Data:
             short = {name: array[:count] for name, array in calibration.items()}
             return Data(_named(short, inputs), _named(test, inputs), labels, False)
     return drawn(model, count)
+
+
+def more_for(model: Path, folder: Path | None, data: Data) -> Data:
+    """The data with ``NAME.more.npz`` of the folder behind its test samples, if there is one."""
+    path = None if folder is None else folder / f"{_EXPORTER.sub('', model.stem)}.more.npz"
+    if path is None or not path.is_file() or data.labels is None:
+        return data
+    more = _read(path)
+    labels = np.concatenate([data.labels, more.pop("y")])
+    given = _named(more, list(data.test))
+    test = {name: np.concatenate([array, given[name]]) for name, array in data.test.items()}
+    return replace(data, test=test, labels=labels)
 
 
 def _read(path: Path) -> Arrays:

@@ -24,7 +24,7 @@ class Row:
     """One tool on one model with one budget.
 
     Attributes:
-        points: Accuracy of each draw in percent.
+        points: Accuracy of each draw in percent, on the test samples of the model.
         sqnr: Of the outputs of each draw, in dB.
         right: Part of the draws that find the label, per test sample.
         same: Part of the draws that give the dense model's class, per test sample.
@@ -56,8 +56,8 @@ def table(case: Case, rows: Sequence[Row], dense: float) -> str:
     """Text of one model and budget."""
     lines = [f"\n{case[0]}, {case[1]}: dense {dense:.2f} %"]
     head = (
-        f"  {'tool':26} {'mean %':>7} {'worst':>7} {'same %':>7} {'dB':>5} {'macs':>6} "
-        f"{'params':>6} {'time':>6}"
+        f"  {'tool':26} {'mean %':>7} {'worst':>7} {'all %':>7} {'same %':>7} {'dB':>5} "
+        f"{'macs':>6} {'params':>6} {'time':>6}"
     )
     lines.append(head + f" {'wall s':>7} {'peak MB':>8}")
     for row in rows:
@@ -66,7 +66,8 @@ def table(case: Case, rows: Sequence[Row], dense: float) -> str:
             continue
         lines.append(
             f"  {row.tool:26} {statistics.mean(row.points):7.2f} {min(row.points):7.2f} "
-            f"{100 * statistics.mean(row.same):7.2f} {statistics.mean(row.sqnr):5.1f} "
+            f"{100 * statistics.mean(row.right):7.2f} {100 * statistics.mean(row.same):7.2f} "
+            f"{statistics.mean(row.sqnr):5.1f} "
             f"{row.macs:6.3f} {row.params:6.3f} {row.ratio:6.2f} "
             f"{statistics.mean(row.wall):7.1f} {row.peak_bytes / 1e6:8.0f}  {row.problem}"
         )
@@ -155,7 +156,7 @@ def markdown(results: Results, dense: Mapping[Case, float]) -> str:
     tools = list(dict.fromkeys(row.tool for rows in results.values() for row in rows))
     timed = any(not math.isnan(row.ratio) for rows in results.values() for row in rows)
     tables = []
-    for cell in (_accuracy, _closeness, _time) if timed else (_accuracy, _closeness):
+    for cell in (_accuracy, _all, _closeness, _time)[: 4 if timed else 3]:
         lines = [f"| model | budget | dense | {' | '.join(tools)} |"]
         lines.append(f"|---|---|---:|{'---:|' * len(tools)}")
         for case, rows in results.items():
@@ -173,6 +174,11 @@ def _accuracy(row: Row) -> str:
         return "fails"
     worst = f" ({min(row.points):.1f})" if len(row.points) > 1 else ""
     return f"{statistics.mean(row.points):.2f}{worst}"
+
+
+def _all(row: Row) -> str:
+    """Accuracy on all test samples."""
+    return f"{100 * statistics.mean(row.right):.2f}" if row.points else "fails"
 
 
 def _closeness(row: Row) -> str:

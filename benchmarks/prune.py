@@ -7,11 +7,12 @@ environment of its own under ``--envs``::
 
 Models with ``FOLDER/NAME.calib.npz`` are taken, judged on ``NAME.test.npz`` (labels ``y``; without
 labels agreement with the dense model). Accuracy is the mean of ``--draws`` draws of calibration
-samples, the worst draw beside it; time is at batch 1 on one thread over the dense model's (10th
-percentile of interleaved runs), of the first draw. ``--text`` takes models without data that read
-pictures, and feeds them rendered text. Torch-Pruning is given the model with
-BatchNormalization folded by ``optimize``: it fails on what onnx2torch makes of these exports
-otherwise. Not run in CI: downloads the other tools.
+samples, the worst draw beside it; with ``--more`` agreement, SQNR and what is won against equal
+widths by L2 are of more test samples, and so is accuracy where it says *all*. Time is at batch 1 on
+one thread over the dense model's (10th percentile of interleaved runs), of the first draw.
+``--text`` takes models without data that read pictures, and feeds them rendered text. Torch-Pruning
+is given the model with BatchNormalization folded by ``optimize``: it fails on what onnx2torch makes
+of these exports otherwise. Not run in CI: downloads the other tools.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from _accuracy import Bench
-from _data import Data, data_for
+from _data import Data, data_for, more_for
 from _launch import launch
 from _peers import ROOT, prepare
 from _peers import Tool as Installed
@@ -130,7 +131,8 @@ def costs(path: Path) -> tuple[float, int]:
 def compare(model: Path, budget: Budget, args: argparse.Namespace) -> tuple[list[Row], float]:
     """All tools on one model; the dense model's accuracy."""
     data, dense = data_for(model, args.data, args.samples), costs(model)
-    rows = []
+    judged = len(next(iter(data.test.values())))
+    data, rows = more_for(model, args.more, data), []
     with tempfile.TemporaryDirectory(prefix="bench_") as folder, Worker() as worker:
         bench, written = Bench(worker, model, data), {}
         folded = Path(folder, "folded.onnx")
@@ -150,17 +152,17 @@ def compare(model: Path, budget: Budget, args: argparse.Namespace) -> tuple[list
                 row.peak_bytes = max(row.peak_bytes, ran.peak_bytes)
                 row.problem = ran.problem or ("" if target.exists() else "wrote nothing")
                 if not row.problem:
-                    _judge(row, bench, target, dense)
+                    _judge(row, bench, target, dense, judged)
                 if row.problem:
                     break
                 written.setdefault(tool.name, target)
         if args.seconds:
             ratios = bench.ratios(written, args.seconds)
             rows = [replace(row, ratio=ratios.get(row.tool, math.nan)) for row in rows]
-        return rows, bench.dense
+        return rows, 100 * float(np.mean(bench.right[:judged]))
 
 
-def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int]) -> None:
+def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int], judged: int) -> None:
     try:
         macs, params = costs(target)
     except OnnxSlimError as error:
@@ -173,7 +175,7 @@ def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int]) -> No
     before = len(row.points)
     row.right = _joined(row.right, found.right, before)
     row.same = _joined(row.same, found.same, before)
-    row.points.append(found.points)
+    row.points.append(100 * float(np.mean(found.right[:judged])))
     row.sqnr.append(found.sqnr_db)
     row.macs = np.fmax(row.macs, macs / dense[0])
     row.params = max(row.params, params / dense[1])
@@ -203,6 +205,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="?", help="folder of .onnx files")
     parser.add_argument("--read", type=Path, nargs="+", help="files of --json: sum them up")
     parser.add_argument("--data", type=Path, help="folder of .npz files; default MODELS/../data")
+    parser.add_argument("--more", type=Path, help="folder of more_tests.py: judge on them, too")
     parser.add_argument("--only", default="", help="names of models, a comma between")
     parser.add_argument("--tools", default="", help="beginnings of names, a comma between")
     parser.add_argument("--macs", default="0.5,0.25", help="parts, a comma between")
