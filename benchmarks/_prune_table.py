@@ -31,6 +31,7 @@ class Row:
         macs: Part of the multiply-accumulates left, the largest of the draws.
         params: Part of the parameters left, the largest of the draws.
         ratio: Latency over the dense model's.
+        dense: The dense model's accuracy on the model's test samples, and on all.
         wall: Seconds of the command, of each draw.
         peak_bytes: The highest.
     """
@@ -44,6 +45,7 @@ class Row:
     macs: float = math.nan
     params: float = 0.0
     ratio: float = math.nan
+    dense: tuple[float, float] = (math.nan, math.nan)
     wall: list[float] = field(default_factory=list)
     peak_bytes: int = 0
     problem: str = ""
@@ -52,9 +54,9 @@ class Row:
 Results = Mapping[Case, Sequence[Row]]
 
 
-def table(case: Case, rows: Sequence[Row], dense: float) -> str:
+def table(case: Case, rows: Sequence[Row]) -> str:
     """Text of one model and budget."""
-    lines = [f"\n{case[0]}, {case[1]}: dense {dense:.2f} %"]
+    lines = [f"\n{case[0]}, {case[1]}: dense {_dense(rows)[0]:.2f} %, all {_dense(rows)[1]:.2f} %"]
     head = (
         f"  {'tool':26} {'mean %':>7} {'worst':>7} {'all %':>7} {'same %':>7} {'dB':>5} "
         f"{'macs':>6} {'params':>6} {'time':>6}"
@@ -151,7 +153,14 @@ def _error(part: npt.NDArray[np.float64]) -> float:
     return float(part.std() / math.sqrt(len(part)))
 
 
-def markdown(results: Results, dense: Mapping[Case, float]) -> str:
+def _dense(rows: Sequence[Row]) -> tuple[float, float]:
+    """The dense model's accuracy, where a row has it."""
+    known = (row.dense for row in rows if not math.isnan(row.dense[0]))
+    one, other = next(known, (math.nan, math.nan))
+    return one, other
+
+
+def markdown(results: Results) -> str:
     """Accuracy, how close outputs are, then times: a line per case, a column per tool."""
     tools = list(dict.fromkeys(row.tool for rows in results.values() for row in rows))
     timed = any(not math.isnan(row.ratio) for rows in results.values() for row in rows)
@@ -162,7 +171,8 @@ def markdown(results: Results, dense: Mapping[Case, float]) -> str:
         for case, rows in results.items():
             found = {row.tool: row for row in rows}
             cells = [cell(found[tool]) if tool in found else "" for tool in tools]
-            first = f"{dense[case]:.1f}" if cell is _accuracy and case in dense else ""
+            one, other = _dense(rows)
+            first = {_accuracy: f"{one:.2f}", _all: f"{other:.2f}"}.get(cell, "")
             lines.append(f"| {' | '.join(case)} | {first} | {' | '.join(cells)} |")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)

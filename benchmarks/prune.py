@@ -128,17 +128,18 @@ def costs(path: Path) -> tuple[float, int]:
     return float(found.macs or math.nan), found.parameters
 
 
-def compare(model: Path, budget: Budget, args: argparse.Namespace) -> tuple[list[Row], float]:
-    """All tools on one model; the dense model's accuracy."""
+def compare(model: Path, budget: Budget, args: argparse.Namespace) -> list[Row]:
+    """All tools on one model."""
     data, dense = data_for(model, args.data, args.samples), costs(model)
     judged = len(next(iter(data.test.values())))
     data, rows = more_for(model, args.more, data), []
     with tempfile.TemporaryDirectory(prefix="bench_") as folder, Worker() as worker:
         bench, written = Bench(worker, model, data), {}
+        accuracy = 100 * float(np.mean(bench.right[:judged])), bench.dense
         folded = Path(folder, "folded.onnx")
         onnxslim.optimize(model, output=folded)
         for tool in args.tools:
-            row = Row(tool.name, str(budget))
+            row = Row(tool.name, str(budget), dense=accuracy)
             rows.append(row)
             for seed in range(args.draws if tool.draws else 1):
                 calibration = Path(folder, f"{seed}.npz")
@@ -159,7 +160,7 @@ def compare(model: Path, budget: Budget, args: argparse.Namespace) -> tuple[list
         if args.seconds:
             ratios = bench.ratios(written, args.seconds)
             rows = [replace(row, ratio=ratios.get(row.tool, math.nan)) for row in rows]
-        return rows, 100 * float(np.mean(bench.right[:judged]))
+        return rows
 
 
 def _judge(row: Row, bench: Bench, target: Path, dense: tuple[float, int], judged: int) -> None:
@@ -224,7 +225,7 @@ def main() -> None:
         known = stored(args.read)
         print(summary(known))
         if args.markdown:
-            args.markdown.write_text(markdown(known, {}))
+            args.markdown.write_text(markdown(known))
         return
     if not args.models:
         parser.error("give a folder of models")
@@ -233,16 +234,15 @@ def main() -> None:
     args.tools = [t for t in TOOLS if not wanted or any(t.name.startswith(w) for w in wanted)]
     prepare(tuple(Installed(t.name, t.env, (), t.packages) for t in args.tools if t.env), args.envs)
     results: dict[Case, list[Row]] = {}
-    dense: dict[Case, float] = {}
     for model, budget in chosen(args):
         key = model.stem, str(budget)
-        results[key], dense[key] = compare(model, budget, args)
-        print(table(key, results[key], dense[key]), flush=True)
+        results[key] = compare(model, budget, args)
+        print(table(key, results[key]), flush=True)
     print(summary(results))
     if args.json:
         write(args.json, results)
     if args.markdown:
-        args.markdown.write_text(markdown(results, dense))
+        args.markdown.write_text(markdown(results))
 
 
 if __name__ == "__main__":

@@ -21,5 +21,5 @@ settings.load_profile("onnxslim")
 
 @pytest.fixture(autouse=True, scope="session")
 def few_steps() -> None:
-    """The last passes of ``prune`` take a tenth of their steps: what they bring is tested alone."""
+    """The last passes of ``prune`` take few of their steps: what they bring is tested alone."""
     prune_goals.MIXED_STEPS = 40

@@ -12,7 +12,6 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxslim.api import prune_goals
 from onnxslim.api.prune_search import Search, Try, finely
 from onnxslim.api.pruning import prune
 from onnxslim.errors import DataError
@@ -46,12 +45,6 @@ class Counted(Search):
 
 def model() -> onnx.ModelProto:
     return net(BODY, x="float[N,3,8,8]", v=(32, 3, 3, 3), u=(32, 32, 3, 3), w=(4, 32, 1, 1))
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows the search is not looked at here."""
-    monkeypatch.setattr(prune_goals, "MIXED_STEPS", 40)
 
 
 def search(worker: Worker, **more: Any) -> Counted:
