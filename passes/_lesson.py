@@ -124,6 +124,11 @@ class Lesson:
             total += math.prod(size if isinstance(size, int) else other for size in sizes)
         return total
 
+    def bytes(self) -> int:
+        """Of one example."""
+        feeds, wanted = self.sample(0)
+        return sum(np.asarray(a).nbytes for a in (*feeds.values(), *wanted.values()))
+
     def begin(self, reference: Reference) -> None:
         """Ask the reference for its answers, and make the model ready to run."""
         small = (self.elements() or _SMALL) < _SMALL

@@ -41,6 +41,7 @@ Array = npt.NDArray[Any]
 
 _MEMORY = 1 << 30  # bytes of all values of a batch
 _ELEMENT, _NODE = 30, 1_000_000  # multiply-accumulates in the time of an element, of a node
+_KEPT = 1 << 30  # bytes of all mixtures
 _LOOKS = 5  # times that the error is looked at
 _WARM = 0.05  # part of the steps in which the rate rises
 _REUSED = 3  # steps that look at the same mixture: the reference's answer to it takes long, too
@@ -137,7 +138,7 @@ class DistillWeights(Pass):
         adam = Adam(lesson.weights)
         total, step, mixed = epochs * lesson.batches, 0, 0
         held = lesson.batches  # mixtures that tell the error
-        pool = max(1, round(total * self.mixed / _REUSED))
+        pool = max(1, min(round(total * self.mixed / _REUSED), _KEPT // lesson.bytes()))
         looks = {round(epochs * (look + 1) / _LOOKS) for look in range(_LOOKS)}
         for epoch in range(1, epochs + 1):
             reference.progress(epoch - 1, epochs, "epoch")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onnxslim.analysis.gradient.tape import Tape
+from onnxslim.passes import distill_weights
 from onnxslim.passes._lesson import Lesson, targets_of
 from onnxslim.passes.distill_weights import DistillWeights
 from onnxslim.pipeline.context import PassContext
@@ -101,3 +102,36 @@ def test_a_mixture_is_made_once_and_the_dense_model_answers_to_it() -> None:
         np.testing.assert_allclose(wanted["y"], expected, rtol=1e-4, atol=1e-5)
     first, others = examples[0][0]["x"], [feeds["x"] for feeds, _ in examples[1:]]
     assert [np.array_equal(first, x) for x in others] == [False, False, True]
+
+
+def test_mixtures_take_no_more_than_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that tell the error, and as many others as fit: those are looked at more often."""
+    made: list[int] = []
+    make = Lesson._mixture
+
+    def counted(self: Lesson, rng: np.random.Generator) -> Any:
+        found = make(self, rng)
+        made.append(self.bytes())
+        assert made[-1] == sum(a.nbytes for part in found for a in part.values())
+        return found
+
+    monkeypatch.setattr(Lesson, "_mixture", counted)
+    counts = []
+    for kept in (1 << 30, 3):
+        made.clear()
+        each = (16 * 4 * 8 * 8 + 16 * 5) * 4
+        monkeypatch.setattr(distill_weights, "_KEPT", kept * each)
+        repaired(MIXED, net(BODY, **GIVEN), AXES, draws(SHAPE, 2))
+        counts.append(len(made))
+    assert counts[0] > 30
+    assert counts[1] == 2 + 3
+
+
+def test_a_small_part_of_the_steps_is_enough_where_it_is_asked_for() -> None:
+    model, few = net(BODY, **GIVEN), draws(SHAPE)
+    reasons = []
+    for least in (0.2, 0.02):
+        short = DistillWeights(mixed=0.9, steps=2000, rate=0.02, work=1e9, least=least)
+        ctx, _ = repaired(short, model, AXES, few)
+        reasons.append([why for _, why in ctx.skipped])
+    assert reasons == [["more work than 1e+09"], []]
