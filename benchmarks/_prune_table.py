@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-UNIFORM = "ours l2-uniform"
-"""What selection and allocation are measured against."""
+UNIFORM = "l2-uniform"
+"""What selection and allocation are measured against, of the same family."""
 
 Case = tuple[str, str]
 """Name of a model, and a budget."""
@@ -99,12 +99,12 @@ def summary(results: Results) -> str:
     In points of accuracy, and of agreement with the dense model's classes, with standard errors:
     test samples and draws are paired, budgets of one model share the samples, models do not.
     """
-    lines = [f"\nagainst {UNIFORM}, in points:"]
+    lines = [f"\nagainst {UNIFORM} of the same family, in points:"]
     models: dict[str, list[Sequence[Row]]] = {}
     for (name, _), rows in results.items():
         models.setdefault(name, []).append(rows)
     tools = list(dict.fromkeys(row.tool for rows in results.values() for row in rows))
-    for tool in (tool for tool in tools if tool != UNIFORM):
+    for tool in (tool for tool in tools if not tool.endswith(f" {UNIFORM}")):
         gains = {name: _pooled(tool, cases) for name, cases in models.items()}
         known = {name: gain for name, gain in gains.items() if gain is not None}
         for name, gain in known.items():
@@ -120,9 +120,10 @@ def _pooled(tool: str, cases: Iterable[Sequence[Row]]) -> Gain | None:
     found: list[Gain] = []
     for rows in cases:
         named = {row.tool: row for row in rows if row.points}
-        if tool not in named or UNIFORM not in named:
+        other = f"{tool.split()[0]} {UNIFORM}"
+        if tool not in named or other not in named:
             continue
-        row, base = named[tool], named[UNIFORM]
+        row, base = named[tool], named[other]
         found.append(
             Gain(
                 100 * (np.asarray(row.right) - np.asarray(base.right)),

@@ -1,7 +1,7 @@
 """Compare structured pruning without retraining with the others, same models, data and budgets.
 
-Ours, ours with parts of it left out, Torch-Pruning and onnxsim (with its fine-tuning), each in an
-environment of its own under ``--envs``::
+Ours, ours with parts of it left out or recovered by least squares alone, Torch-Pruning and onnxsim
+(with its fine-tuning), each in an environment of its own under ``--envs``::
 
     .venv/bin/python benchmarks/prune.py MODELS --data FOLDER [--macs 0.5,0.25] [--params 0.5]
 
@@ -72,12 +72,12 @@ class Tool:
 
     def words(self, envs: Path, model: Path, data: Path, target: Path, budget: Budget) -> list[str]:
         """The command line."""
-        if not self.env:
+        if not self.env and self.family == "ours":
             own = ["-m", "onnxslim", "prune", str(model), "-o", str(target), "--force", "-q"]
             amount = [f"--{budget.kind}", str(budget.part)]
             return [sys.executable, *own, *amount, "--data", str(data), *self.options]
         script = ROOT / "benchmarks" / f"_prune_{self.family.replace('-', '_')}.py"
-        python = envs / self.env / "bin" / "python"
+        python = envs / self.env / "bin" / "python" if self.env else sys.executable
         words = [str(python), str(script), str(model), str(data), str(target), self.config]
         return [*words, budget.kind, str(budget.part)]
 
@@ -108,6 +108,7 @@ TOOLS = (
     Tool("ours", "uniform", ("--scope", "local")),
     Tool("ours", "obs-uniform", ("--criterion", "obs", "--scope", "local")),
     Tool("ours", "obs-allocated", ("--criterion", "obs", "--scope", "auto")),
+    *(Tool("least-squares", c) for c in ("default", "uniform", "l2-uniform")),
     *(Tool("torch-pruning", c, **_TORCH) for c in ("l2", "lamp-global")),
     *(Tool("onnxsim", c, **_SIM) for c in ("local", "global")),
 )
