@@ -171,16 +171,12 @@ class ArrayFiles:
         if key is None:
             return None
         if key not in found:
-            raise DataError(
-                f"--labels {key!r}: {name} has no such array, only {listing(found)}"
-            )
+            raise DataError(f"--labels {key!r}: {name} has no such array, only {listing(found)}")
         if any(spec.name == key for spec in self._request.needed):
             return found[key]
         return found.pop(key)
 
-    def _choose(
-        self, name: str, found: Mapping[str, Member | Held]
-    ) -> dict[str, Member | Held]:
+    def _choose(self, name: str, found: Mapping[str, Member | Held]) -> dict[str, Member | Held]:
         """The array of every input: by its name, or the only one that fits the only input."""
         needed = self._request.needed
         missing = [spec for spec in needed if spec.name not in found]
