@@ -98,6 +98,11 @@ class Repair:
                 return self.ctx.skip(first.node, "its large weight is read by something else, too")
         if any(not np.array_equal(layer.bias, first.bias) for layer in job.layers):
             return self.ctx.skip(first.node, "its weight is shared by layers with other biases")
+        matrix = first.matrix(first.weight)
+        if any(not np.array_equal(layer.matrix(layer.weight), matrix) for layer in job.layers[1:]):
+            return self.ctx.skip(
+                first.node, "its weight is shared by layers that read it otherwise"
+            )
         if len({levels[layer.node] for layer in job.layers}) == 1:
             return True
         nodes = {layer.node for layer in job.layers}

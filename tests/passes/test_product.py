@@ -195,3 +195,16 @@ def test_pruning_with_data_fits_stacked_matrices() -> None:
 def worst(quality: dict[str, Any]) -> float:
     """SQNR of the worst output in dB."""
     return min(float(entry["sqnr_db"]) for entry in quality["outputs"].values())
+
+
+def test_a_square_weight_on_both_sides_is_left_alone() -> None:
+    """One matrix stands for two layers: rows of the one are no rows of the other."""
+    body = (
+        "p = MatMul(x, w)  q = Transpose<perm = [0, 2, 1]>(x)  y = MatMul(w, q)  r = Relu(p)"
+        "  g = MatMul(r, u)  t = Relu(g)  z = MatMul(t, k)"
+    )
+    model = net(body, x="float[16,4,4]", w=(4, 4), u=(4, 8), k=(8, 3))
+    axes: Axes = {"u": {1: HALF}, "k": {0: HALF}, "g": {2: HALF}, "t": {2: HALF}}
+    ctx, _ = repaired(ReconstructWeights(), model, axes, draws((16, 4, 4)))
+    reasons = [why for _, why in ctx.skipped]
+    assert "its weight is shared by layers that read it otherwise" in reasons
