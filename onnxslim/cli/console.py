@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_COUNTED = re.compile(r"(\d+) of (\d+)")
 
 
 def plain(text: str) -> str:
@@ -60,15 +66,53 @@ def note(text: str, quiet: bool = False) -> None:
 
 @contextmanager
 def progress(label: str, *, show: bool) -> Iterator[Any]:
-    """A spinner on a terminal's standard error; gives a function that changes its text."""
+    """What is being done, on a terminal's standard error; gives a function that says it.
+
+    Where a text counts (``recovering: layer 3 of 20``) a bar and the time left stand behind it.
+    """
     if not (show and sys.stderr.isatty()):
         yield lambda text: None
         return
     from rich.console import Console
-    from rich.status import Status
 
-    with Status(label, console=Console(stderr=True)) as status:
-        yield lambda text: status.update(f"{label}: {plain(text)}")
+    with _bar(Console(stderr=True)) as shown:
+        yield Told(label, shown)
+
+
+def _bar(console: Any) -> Progress:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    flexible = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    text = TextColumn("{task.description}", markup=False, table_column=flexible)
+    bar = BarColumn(bar_width=16, table_column=Column(min_width=16))
+    left = TimeRemainingColumn(table_column=Column(min_width=7))
+    return Progress(SpinnerColumn(), text, bar, left, console=console, transient=True, expand=True)
+
+
+class Told:
+    """One line that changes: a new bar where something else is counted.
+
+    Args:
+        label: Stands in front of every text.
+        shown: Draws it.
+    """
+
+    def __init__(self, label: str, shown: Progress) -> None:
+        self._label, self._shown = os.path.basename(label), shown
+        self._task = shown.add_task(self._label, total=None)
+        self._counted: tuple[str, str] | None = None
+
+    def __call__(self, text: str) -> None:
+        """Say what is being done."""
+        found = _COUNTED.search(text)
+        counted = None if found is None else (text[: found.start()], found[2])
+        if counted != self._counted:
+            self._shown.remove_task(self._task)
+            total = None if found is None else int(found[2])
+            self._task, self._counted = self._shown.add_task("", total=total), counted
+        done = 0 if found is None else int(found[1]) - 1
+        self._shown.update(self._task, description=f"{self._label}: {plain(text)}", completed=done)
 
 
 def size_text(count: float) -> str:
