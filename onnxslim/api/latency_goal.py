@@ -79,7 +79,7 @@ class LatencyFinder:
     def _cut(self, made_by: Pass, *more: str) -> ir.Model:
         copy = working_copy(self.model)
         own = PassContext(copy, worker=self.ctx.worker, calibration=self.ctx.calibration)
-        own.memory = self.ctx.memory
+        own.memory, own.spread = self.ctx.memory, self.ctx.spread
         passes = (made_by, *(make_pass(get_pass(name), {}) for name in more))
         Manager(Recipe("latency", passes)).run(copy, own)
         return copy

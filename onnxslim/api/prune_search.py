@@ -25,7 +25,7 @@ from onnxslim.pipeline.context import PassContext
 from onnxslim.pipeline.manager import Manager
 from onnxslim.pipeline.pruning import PRUNED, Decision
 from onnxslim.pipeline.recipes import Recipe
-from onnxslim.pipeline.sensitivity import Judge
+from onnxslim.pipeline.sensitivity import Judge, Spread
 from onnxslim.runtime.data import DataSource
 from onnxslim.runtime.items import Batch
 from onnxslim.runtime.worker import Worker
@@ -71,6 +71,11 @@ def finely(source: DataSource) -> DataSource:
     return source.rebatched(max(1, min(source.batch_size, len(source) // 8)))
 
 
+def deals(source: DataSource) -> bool:
+    """Whether there is a batch for each of the four; complete feeds are not divided."""
+    return len(list(islice(source.feeds(), 4))) == 4
+
+
 @dataclass(frozen=True, eq=False)
 class Try:
     """One pruning.
@@ -97,6 +102,7 @@ class Search:
         recovery: Passes that bring accuracy back.
         on_step: Called with what is being done.
         until: Time (``time.monotonic``) after which no further try is started.
+        spread: Gives what measures cuts in other processes, on some quarters of the samples.
     """
 
     model: ir.Model
@@ -105,12 +111,13 @@ class Search:
     recovery: Sequence[Pass]
     on_step: Callable[[str], None]
     until: float = math.inf
+    spread: Callable[[tuple[int, ...]], Spread | None] = lambda _: None
     _judge: Judge | None = field(default=None, repr=False)
     _memory: dict[tuple[int, ...], dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def deals(self) -> bool:
-        """Whether there is a batch for each of the four; complete feeds are not divided."""
-        return len(list(islice(self.source.feeds(), 4))) == 4
+        """Whether there is a batch for each of the four."""
+        return deals(self.source)
 
     def attempt(
         self, made_by: Pass, quarters: tuple[int, ...], *, recover: bool = True
@@ -119,6 +126,7 @@ class Search:
         copy = working_copy(self.model)
         ctx = PassContext(copy, worker=self.worker, calibration=Share(self.source, quarters))
         ctx.memory = self._memory.setdefault(quarters, {})
+        ctx.spread = self.spread(quarters)
         Manager(Recipe("try", (made_by, *(self.recovery if recover else ())))).run(copy, ctx)
         return copy
 

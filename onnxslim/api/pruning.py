@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import onnx_ir as ir
 
 from onnxslim.analysis.budget import Budget
 from onnxslim.analysis.constant_work import excessive_work
@@ -16,6 +19,7 @@ from onnxslim.analysis.copies import working_copy
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.api import prune_goals as goals
 from onnxslim.api.comparing import compare, latencies
+from onnxslim.api.executors import executor_of
 from onnxslim.api.latency_goal import table_for
 from onnxslim.api.optimizing import FEEDS, verification_warnings
 from onnxslim.api.options import RunOptions
@@ -34,6 +38,7 @@ from onnxslim.api.pruned import (
 from onnxslim.api.samples import open_samples
 from onnxslim.api.sources import ModelLike, open_model, path_of
 from onnxslim.api.stages import CalibrationFeeds, entries_of, prepared
+from onnxslim.api.work_items import Given, Spreading
 from onnxslim.errors import TargetError, UnsupportedModelError, UsageError, VerificationError
 from onnxslim.graph.provenance import remember_readers
 from onnxslim.graph.save import Staged, check_target, stage
@@ -75,6 +80,7 @@ def prune(
     allow_external_dir: str | None = None,
     on_step: Callable[[str], None] | None = None,
     worker: Worker | None = None,
+    executor: Executor | str | None = None,
     **settings: Any,
 ) -> PruneResult:
     """Remove channels, hidden units and heads until a budget is met, and repair what is left.
@@ -96,6 +102,7 @@ def prune(
         allow_external_dir: Another folder that external weights may be read from.
         on_step: Called with the name of what is being done.
         worker: The child process for native code, left open; by default one for this call.
+        executor: Measures what widths are allocated by, as ``batch`` takes it; None does it here.
         settings: The fields of :class:`PruneOptions`.
 
     Returns:
@@ -124,8 +131,10 @@ def prune(
             stack.callback(worker.close)
         if not dry_run:
             worker.start()
-        job = _Job(model, budget, asked, options, worker, stack, on_step, dry_run)
-        job.open(allow_external_dir)
+        given = Given(model, options, SAMPLES, None, asked.allow_random, allow_external_dir)
+        pool = stack.enter_context(executor_of(executor))
+        job = _Job(Spreading(pool, given), budget, asked, worker, stack, on_step, dry_run)
+        job.open()
         job.choose(target)
         job.prune(verify and not dry_run)
         if dry_run:
@@ -140,16 +149,17 @@ class _Job:
 
     def __init__(
         self,
-        source: ModelLike,
+        spreading: Spreading,
         budget: Budget | Goal,
         asked: PruneOptions,
-        options: RunOptions,
         worker: Worker,
         stack: ExitStack,
         on_step: Callable[[str], None] | None,
         dry_run: bool,
     ) -> None:
-        self.source, self.goal, self.asked, self.options = source, budget, asked, options
+        self.spreading, self.given = spreading, spreading.given
+        self.source, self.options = self.given.model, self.given.options
+        self.goal, self.asked = budget, asked
         self.made_by: Pass | None = None
         self.worker, self.stack, self.on_step = worker, stack, on_step or (lambda text: None)
         self.records: list[PassRecord] = []
@@ -161,11 +171,10 @@ class _Job:
 
     # ------------------------------------------------------------------ before
 
-    def open(self, allow_external_dir: str | None) -> None:
+    def open(self) -> None:
         """Read the model, refuse an invalid one, open the data, clean up."""
         self.on_step("reading")
-        self.allow_external_dir = allow_external_dir
-        self.model = open_model(self.source, allow_external_dir=allow_external_dir)
+        self.model = self._original()
         problems = verify_structure(self.model)
         if problems:
             raise UnsupportedModelError(f"{self.label} is not a valid model: {problems[0]}")
@@ -173,21 +182,21 @@ class _Job:
         self.bytes = signature(self.model).bytes
         infer_shapes(self.model, worker=self.worker)
         self.before = summarize(self.model, self.bytes)
-        specs, options = specs_of(self.model), self.options
-        self.description = options.describe(specs, output_names(self.model))
+        self.description = self.options.describe(specs_of(self.model), output_names(self.model))
         self.data: DataSource | None = None
-        if options.data is not None:
-            self.data = open_samples(
-                options, specs, self.description, self.model, samples=SAMPLES,
-                calibration=True, allow_random=self.asked.allow_random,
-            )  # fmt: skip
+        if self.options.data is not None:
+            self.data = self.given.data(self.model)
         self.ctx = PassContext(
             self.model,
             worker=self.worker,
             calibration=None if self.data is None else CalibrationFeeds(self.data),
         )
+        self.ctx.spread = self.spreading.on(None)
         privatize(self.ctx)
         self._run(prepared())
+
+    def _original(self) -> ir.Model:
+        return open_model(self.source, allow_external_dir=self.given.allow_external_dir)
 
     @property
     def label(self) -> str:
@@ -219,18 +228,14 @@ class _Job:
     def choose(self, target: Path | None) -> None:
         """Find the pass that the budget amounts to."""
         goal, asked = self.goal, self.asked
-        self.until, search = goals.deadline(asked.time_limit), None
+        self.until = goals.deadline(asked.time_limit)
         self.macs = self.before.macs or goals.macs_of(self.model, self.data)
-        if self.data is not None and not self.dry_run:
-            search = Search(working_copy(self.model), self.worker, finely(self._labelled()),
-                            goals.trial_passes(asked), self.on_step, until=self.until)  # fmt: skip
         make = goals.pass_maker(asked, self.options.seed, self.description.dims)
         measure = None
         if goal.kind == "latency" and asked.latency_table is None and not self.dry_run:
-            given = open_model(self.source, allow_external_dir=self.allow_external_dir)
-            measure = partial(latencies, given, worker=self.worker, options=self.options,
+            measure = partial(latencies, self._original(), worker=self.worker, options=self.options,
                               description=self.description)  # fmt: skip
-        self.chooser = goals.Chooser(self.model, make, search, measure)
+        self.chooser = goals.Chooser(self.model, make, self._search(), measure)
         try:
             self.made_by = self.chooser.choose(
                 goal, asked, self.macs, len(self.data or ()), self.ctx,
@@ -241,15 +246,18 @@ class _Job:
             raise
         self.warnings += self.chooser.notes
 
-    def _labelled(self) -> DataSource:
-        """The samples with their labels, all of them where a drop is measured."""
-        asked = self.asked
-        assert self.data is not None
-        if isinstance(self.goal, Budget) or asked.labels is None:
-            return self.data
-        return open_samples(
-            self.options, specs_of(self.model), self.description, self.model, labels=asked.labels
-        )
+    def _search(self) -> Search | None:
+        """Tries on the samples; with their labels, and on all, where a drop is measured."""
+        if self.data is None or self.dry_run:
+            return None
+        data, spreading = self.data, self.spreading
+        if not isinstance(self.goal, Budget) and self.asked.labels is not None:
+            given = replace(self.given, samples=None, labels=self.asked.labels)
+            data, spreading = given.data(self.model), replace(spreading, given=given)
+        return Search(
+            working_copy(self.model), self.worker, finely(data), goals.trial_passes(self.asked),
+            self.on_step, self.until, spreading.on,
+        )  # fmt: skip
 
     def _runnable(self) -> None:
         if excess := excessive_work(self.model):
@@ -292,9 +300,8 @@ class _Job:
     def _first_feeds(self) -> list[Feed] | None:
         if self.options.data is None:
             return None
-        options = self.options
         source = open_samples(
-            options, specs_of(self.model), self.description, self.model, samples=FEEDS
+            self.options, specs_of(self.model), self.description, self.model, samples=FEEDS
         )
         return list(source.rebatched(1).feeds())[:FEEDS]
 
@@ -347,7 +354,7 @@ class _Job:
 
     def _compare(self) -> None:
         self.on_step("comparing")
-        original = open_model(self.source, allow_external_dir=self.allow_external_dir)
+        original = self._original()
         infer_shapes(original)
         path = path_of(self.source)
         if path is None or signature(original).rewritten:
@@ -363,12 +370,8 @@ class _Job:
 
     def result(self) -> PruneResult:
         """Everything that is known by now."""
-        path = path_of(self.source)
-        return PruneResult(
-            model=self.model,
-            before=self.before,
-            after=summarize(self.model, self.bytes),
-            passes=entries_of(self.records),
+        return replace(
+            self._missed(),
             verification=self.verification,
             warnings=[
                 *advice(self.data is not None, self.quality),
@@ -376,7 +379,6 @@ class _Job:
                 *self.warnings,
                 *verification_warnings(self.verification),
             ],
-            input=None if path is None else str(path),
             budget=budget_entry(self.decision, self.goal),
             groups=group_entries(self.decision, explained=self.dry_run),
             frozen=frozen_entries(self.decision),
@@ -384,7 +386,7 @@ class _Job:
             quality=self.quality,
             headline=headline(self.decision),
             decision=self.decision,
-        )  # fmt: skip
+        )
 
     def _missed(self) -> PruneResult:
         """The result when the budget cannot be met: the model as it was."""

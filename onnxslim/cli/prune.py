@@ -108,7 +108,9 @@ def command(
     executor: Annotated[
         str | None,
         typer.Option(
-            "--executor", metavar="E", help="For --sensitivity: processes:N or dask://HOST:PORT."
+            "--executor",
+            metavar="E",
+            help="Where to measure groups: processes:N or dask://HOST:PORT.",
         ),
     ] = None,
     report: common.Report = None,
@@ -141,12 +143,10 @@ def command(
     if sensitivity:
         reports.check(report, model)
         return _sensitivity(model, options, report, executor, json=json, quiet=quiet)
-    if executor is not None:
-        raise UsageError("--executor spreads --sensitivity: give that, too")
     return execute(
         model, output, graph, report, json=json, quiet=quiet, ratio=ratio, macs=macs, params=params,
         dry_run=dry_run, verify=not no_verify, force=force, options=options,
-        allow_external_dir=allow_external_dir, **wishes,
+        allow_external_dir=allow_external_dir, executor=executor, **wishes,
     )  # fmt: skip
 
 
@@ -160,12 +160,9 @@ def _sensitivity(
     quiet: bool,
 ) -> int:
     from onnxslim.api.sensitivity import sensitivity
-    from onnxslim.fleet.executors import open_executor
 
-    with ExitStack() as stack:
-        update = stack.enter_context(progress(str(model), show=not (json or quiet)))
-        pool = None if executor is None else stack.enter_context(open_executor(executor))
-        found = sensitivity(model, options=options, executor=pool, on_step=update)
+    with progress(str(model), show=not (json or quiet)) as update:
+        found = sensitivity(model, options=options, executor=executor, on_step=update)
     reports.write(report, found, model, quiet=quiet)
     if json:
         print_json(found.to_json())

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxslim import __version__
+from onnxslim.api.executors import each, open_executor
 from onnxslim.api.options import RunOptions
 from onnxslim.errors import OnnxSlimError, UsageError
-from onnxslim.fleet.executors import each, open_executor
 from onnxslim.pipeline.recipes import format_recipe, get_recipe
 
 _CHUNK = 1 << 20

@@ -49,6 +49,7 @@ class PassContext:
         self.calibration = calibration
         self.reference = reference
         self.memory: dict[str, Any] = {}  # what runs on copies of one model may share
+        self.spread: Any = None  # measures cuts elsewhere (pipeline.sensitivity.Spread), or here
         self.warnings: list[str] = []
         self.growth: list[str] = []
         self.wanted_opset = 0

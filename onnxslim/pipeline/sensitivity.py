@@ -9,7 +9,7 @@ model's outputs are compared with the dense model's::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from onnxslim.analysis.dependency import Group, Role, Site
 from onnxslim.analysis.dependency.groups import Mask
 from onnxslim.analysis.logits import final_softmaxes
 from onnxslim.analysis.saliency.base import Array
-from onnxslim.analysis.saliency.obs import RIDGE, curve_of
+from onnxslim.analysis.saliency.obs import RIDGE, Curve, curve_of
 from onnxslim.analysis.saliency.statistics import Statistics
 from onnxslim.analysis.saliency.weights import Weights
 from onnxslim.graph.duplicate import duplicate
@@ -39,9 +39,24 @@ _WORK = 2e12
 """Multiply-accumulates to judge one variant per group with, about."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Cut:
+    """One group's pruning: the units that the model misses least are out; picklable.
+
+    Attributes:
+        group: Its id.
+        removed: Units out.
+        size: Units of the group, by which it is recognised in another process.
+    """
+
+    group: int
+    removed: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What one group's pruning does to the outputs.
+    """What a cut does to the outputs; picklable.
 
     Attributes:
         group: Its id.
@@ -52,6 +67,10 @@ class Measured:
     group: int
     removed: int
     error: float
+
+
+Spread = Callable[[Sequence[Cut], int], list[Measured]]
+"""Measures cuts in other processes, on so many of a context's calibration samples."""
 
 
 def guessed(model: ir.Model, group: Group, stays: Mask, statistics: Statistics) -> ir.Model | None:
@@ -162,7 +181,7 @@ class Judge:
     """
 
     def __init__(self, model: ir.Model, worker: Worker, feeds: Sequence[Mapping[str, Any]]) -> None:
-        self.worker, self.feeds = worker, feeds
+        self.model, self.worker, self.feeds = model, worker, feeds
         self.softmaxes = final_softmaxes(model)
         with stage(model) as staged:
             self.bytes = staged.bytes
@@ -191,6 +210,34 @@ class Judge:
             spread = float(((wanted - wanted.mean()) ** 2).sum())
             parts.append(float(((given[name] - wanted) ** 2).sum()) / max(spread, 1e-30))
         return float(np.mean(parts)) if parts else 0.0
+
+
+def measure_cuts(
+    judge: Judge, groups: Mapping[int, Group], statistics: Statistics, cuts: Iterable[Cut]
+) -> list[Measured]:
+    """The errors of some cuts of the judge's model; without those of groups that have no curve.
+
+    Args:
+        judge: Of the dense model.
+        groups: Its groups by id.
+        statistics: With means and covariances.
+        cuts: What to measure.
+    """
+    found = []
+    curves: dict[int, Curve | None] = {}
+    for cut in cuts:
+        group = groups[cut.group]
+        if cut.group not in curves:
+            curves[cut.group] = curve_of(group, Weights(), statistics)
+        curve = curves[cut.group]
+        if curve is None or not cut.removed:
+            continue
+        stays = np.ones(group.size, bool)
+        stays[curve.order[: cut.removed]] = False
+        variant = guessed(judge.model, group, stays, statistics)
+        if variant is not None:
+            found.append(Measured(cut.group, cut.removed, judge.error(variant)))
+    return found
 
 
 def levels(counts: Sequence[int], size: int, how_many: int) -> list[int]:
@@ -236,7 +283,7 @@ def predicted_errors(
     give. Groups that were not measured get the mean curve.
 
     Args:
-        ctx: With calibration data.
+        ctx: With calibration data; where it spreads work, the prunings are measured elsewhere.
         model: The dense model.
         groups: Its groups.
         statistics: With covariances.
@@ -246,19 +293,21 @@ def predicted_errors(
     samples = min(_SAMPLES, max(_FEWEST, int(_WORK // each))) if each else _SAMPLES
     judge = Judge(model, ctx.worker, few_samples(ctx.calibration, samples))
     how_many = affordable(judge.bytes, len(groups))
-    found: dict[int, Array] = {}
-    for group in groups:
-        curve = curves[group.id]
-        if curve is None:
-            continue
-        measured = []
-        for removed in levels(range(1, group.size), group.size, how_many):
-            stays = np.ones(group.size, bool)
-            stays[curve.order[:removed]] = False
-            variant = guessed(model, group, stays, statistics)
-            if variant is not None:
-                measured.append(Measured(group.id, removed, judge.error(variant)))
-        found[group.id] = scaled_errors(curve.errors, measured)
+    cuts = [
+        Cut(group.id, removed, group.size)
+        for group in groups
+        if curves[group.id] is not None
+        for removed in levels(range(1, group.size), group.size, how_many)
+    ]
+    if ctx.spread is not None:
+        measured = ctx.spread(cuts, samples)
+    else:
+        measured = measure_cuts(judge, {g.id: g for g in groups}, statistics, cuts)
+    found = {
+        number: scaled_errors(curve.errors, (m for m in measured if m.group == number))
+        for number, curve in curves.items()
+        if curve is not None
+    }
     return {**{g.id: _typical(g, found.values()) for g in groups if g.id not in found}, **found}
 
 

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from onnxslim.api.sensitivity import WorkItem, sensitivity
+from onnxslim.api.sensitivity import sensitivity
 from onnxslim.errors import DataError, TargetError, UsageError
 from tests.nets import net
+from tests.pickling import Pickling
 
 BODY = "h = Conv(x, v)  r = Relu(h)  g = Conv(r, u)  q = Relu(g)  y = Conv(q, w)"
-
-
-class Pickling(Executor):
-    """Runs what another process would be sent: functions and items that went through pickle."""
-
-    def __init__(self) -> None:
-        self.items: list[WorkItem] = []
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        function, given = pickle.loads(pickle.dumps((fn, args)))
-        self.items += given
-        done: Future[Any] = Future()
-        done.set_result(pickle.loads(pickle.dumps(function(*given))))
-        return done
 
 
 @pytest.fixture
@@ -48,7 +32,7 @@ def test_work_items_go_through_pickle(files: tuple[str, str]) -> None:
     here = sensitivity(model, data=data)
     assert apart == here
     assert len(executor.items) == 2
-    assert {item.model for item in executor.items} == {model}
+    assert {item.given.model for item in executor.items} == {model}
     errors = [p.error for p in here.points]
     assert len(errors) == 6
     assert all(0 < a < b for a, b in zip(errors[:2], errors[1:3], strict=True))
@@ -62,6 +46,9 @@ def test_what_cannot_be_measured(files: tuple[str, str]) -> None:
         sensitivity(model, data=data, ratios=(0.5, 1.0))
     with pytest.raises(UsageError, match="needs the model as a path"):
         sensitivity(onnx.load(model), data=data, executor=Pickling())
+    few = {"x": np.zeros((3, 3, 8, 8), np.float32)}
+    with pytest.raises(DataError, match="deals samples out in four"):
+        sensitivity(model, data=few)
     alone = net("y = Relu(x)", x="float[N,3,8,8]")
     with pytest.raises(TargetError, match="no channel can be pruned"):
         sensitivity(alone, data=data)

@@ -253,6 +253,14 @@ def test_sensitivity_takes_an_executor(folder: Path) -> None:
     assert alone["sensitivity"] and alone == spread
 
 
+def test_prune_takes_an_executor(folder: Path, tmp_path: Path) -> None:
+    line: list[str | Path] = ["prune", folder / "m.onnx", "--macs", "0.6", "--min-channels", "1"]
+    line += ["--data", folder / "data.npz", "--samples", "16", "--json"]
+    printed(*line, "-o", tmp_path / "a.onnx")
+    printed(*line, "-o", tmp_path / "b.onnx", "--executor", "processes:1")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
 def test_batch_takes_the_description_of_inputs(folder: Path) -> None:
     line: list[str | Path] = [
         "batch",

@@ -15,9 +15,9 @@ import onnx
 import pytest
 
 import onnxslim
+from onnxslim.api.executors import each, open_executor, processes
 from onnxslim.errors import UsageError
 from onnxslim.fleet.batch import Entry, batch, find, run_item
-from onnxslim.fleet.executors import each, open_executor, processes
 from tests.nets import net
 
 

@@ -17,6 +17,9 @@ Item = TypeVar("Item")
 _TRIES = 2
 """How often an item is given to a worker that dies."""
 
+_WIDTH = 8
+"""Workers that an executor is taken to have when it does not say."""
+
 
 @contextmanager
 def open_executor(text: str) -> Iterator[Executor]:
@@ -35,6 +38,22 @@ def open_executor(text: str) -> Iterator[Executor]:
             yield pool
     else:
         raise UsageError(f"--executor is {text!r}: expected processes:N or dask://HOST:PORT")
+
+
+@contextmanager
+def executor_of(given: Executor | str | None) -> Iterator[Executor | None]:
+    """An executor as functions take it: one of the caller's (left open), a text, or none."""
+    if isinstance(given, str):
+        with open_executor(given) as pool:
+            yield pool
+    else:
+        yield given
+
+
+def width(executor: Executor) -> int:
+    """How many things it does at a time, where it says so, else a guess."""
+    known = getattr(executor, "_max_workers", None)  # of the standard library's pools, and loky's
+    return known if isinstance(known, int) and known > 0 else _WIDTH
 
 
 def processes(count: int | None) -> ProcessPoolExecutor:
@@ -118,9 +137,14 @@ def _alone(call: Callable[[Item], T], item: Item, lost: Callable[[Item, BaseExce
     for _ in range(_TRIES):
         with processes(1) as pool:
             try:
-                return pool.submit(call, item).result()
+                future = pool.submit(call, item)
             except BrokenExecutor as broken:
                 error = broken
-            except Exception as other:  # whatever the call raised is the item's result
-                return lost(item, other)
+                continue
+            raised = future.exception()
+        if raised is None:
+            return future.result()
+        error = raised
+        if not isinstance(raised, BrokenExecutor):
+            return lost(item, raised)  # whatever the call raised is the item's result
     return lost(item, error)
