@@ -28,6 +28,7 @@ _API = (
     "quantize",
     "reduce",
     "save",
+    "sensitivity",
     "slim",
     "validate",
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnxslim.api.pruning import prune
     from onnxslim.api.quantizing import quantize
     from onnxslim.api.reducing import reduce
+    from onnxslim.api.sensitivities import sensitivity
     from onnxslim.api.validating import validate
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "quantize",
     "reduce",
     "save",
+    "sensitivity",
     "slim",
     "validate",
 ]
@@ -55,6 +57,7 @@ _LATER = {
     "prune": "pruning",
     "quantize": "quantizing",
     "reduce": "reducing",
+    "sensitivity": "sensitivities",
     "validate": "validating",
 }
 

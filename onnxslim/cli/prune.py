@@ -159,7 +159,7 @@ def _sensitivity(
     json: bool,
     quiet: bool,
 ) -> int:
-    from onnxslim.api.sensitivity import sensitivity
+    from onnxslim.api.sensitivities import sensitivity
 
     with progress(str(model), show=not (json or quiet)) as update:
         found = sensitivity(model, options=options, executor=executor, on_step=update)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxslim.api.sensitivity import sensitivity
+from onnxslim.api.sensitivities import sensitivity
 from onnxslim.errors import DataError, TargetError, UsageError
 from tests.nets import net
 from tests.pickling import Pickling
