@@ -17,6 +17,8 @@ Item = TypeVar("Item")
 _TRIES = 2
 """How often an item is given to a worker that dies."""
 
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 _WIDTH = 8
 """Workers that an executor is taken to have when it does not say."""
 
@@ -31,13 +33,29 @@ def open_executor(text: str) -> Iterator[Executor]:
     """
     kind, _, rest = text.partition(":")
     if kind == "processes" and (not rest or (rest.isdigit() and int(rest) > 0)):
-        with processes(int(rest) if rest else None) as pool:
+        with _one_thread_each(), processes(int(rest) if rest else None) as pool:
             yield pool
     elif text.startswith("dask://"):
         with _dask(text.removeprefix("dask://")) as pool:
             yield pool
     else:
         raise UsageError(f"--executor is {text!r}: expected processes:N or dask://HOST:PORT")
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """NumPy's matrix products have one thread in processes that are started meanwhile.
+
+    With more, threads of all processes wait for each other by spinning: two processes on two cores
+    are then hardly faster than one.
+    """
+    added = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextmanager

@@ -149,6 +149,16 @@ def test_dask_survives_the_death_of_a_worker(models: Path, tmp_path: Path) -> No
     assert result.ok, [e.error for e in result.entries]
 
 
+def test_processes_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the user says otherwise; nothing of it stays behind."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with open_executor("processes:1") as pool:
+        found = [pool.submit(os.getenv, f"{n}_NUM_THREADS").result() for n in ("OPENBLAS", "OMP")]
+    assert found == ["1", "3"]
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_work_items_are_picklable(models: Path, tmp_path: Path) -> None:
     with processes(1) as pool:
         result = batch("default", [models / "m0.onnx"], tmp_path / "out", executor=pool)
