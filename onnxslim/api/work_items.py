@@ -181,6 +181,8 @@ class Spreading:
         """What cannot be sent is known before anything is measured."""
         if self.executor is None:
             return
+        if self.given.options.data is None:
+            raise UsageError("--executor spreads what is measured on samples: give --data, too")
         path = path_of(self.given.model)
         if path is None:
             raise UsageError("an executor needs the model as a path, so that others can read it")

@@ -161,6 +161,8 @@ def test_what_cannot_be_sent(model: Path, data: str) -> None:
 
     with pytest.raises(UsageError, match="data that can be sent to others"):
         prune(model, macs=0.5, data=drawn(), executor=Pickling())
+    with pytest.raises(UsageError, match="give --data, too"):
+        prune(model, macs=0.5, executor=Pickling())
     with pytest.raises(UsageError, match="expected processes:N"):
         prune(model, macs=0.5, data=data, executor="threads:2")
 
